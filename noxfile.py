@@ -1,0 +1,98 @@
+"""What can be run on this repository: `nox -l` lists it, plain `nox` runs what is starred there."""
+
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv|venv"
+nox.options.reuse_venv = "yes"
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+LAYERS = [1, 2, 3]
+
+
+def install_group(session: nox.Session, group: str, *package: str) -> None:
+    """Install a dependency group, and the package where its arguments for pip are given."""
+    session.install(*package, *nox.project.dependency_groups(PYPROJECT, group))
+
+
+def run_pytest(session: nox.Session, *args: str) -> None:
+    """Run pytest on the package as it stands in the work tree; a suite without any test fails (pytest's status 5)."""
+    install_group(session, "test", "-e", ".")
+    session.run("pytest", *args, *session.posargs)
+
+
+@nox.session(tags=["ci"])
+def lint(session: nox.Session) -> None:
+    """Check style, format, who imports whom, and the changelog fragments."""
+    install_group(session, "lint")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("lint-imports", env={"PYTHONPATH": "src"})
+    session.run("towncrier", "build", "--draft", "--version", "next", silent=True)
+
+
+@nox.session(tags=["ci"])
+def typing(session: nox.Session) -> None:
+    """Check the types of src, tests and this file, strictly."""
+    install_group(session, "typing", "-e", ".")
+    session.run("mypy")
+
+
+@nox.session(tags=["ci"])
+def functional(session: nox.Session) -> None:
+    """Run the unit tests, and the integration tests marked functional."""
+    run_pytest(session, "tests/unit", "tests/integration", "-m", "functional")
+
+
+@nox.session(tags=["ci"])
+@nox.parametrize("layer", LAYERS)
+def integration(session: nox.Session, layer: int) -> None:
+    """Run the integration suite on one layer: 1 simulated, 2 real processes, 3 real programs."""
+    run_pytest(session, "tests/integration", f"--layer={layer}")
+
+
+@nox.session
+@nox.parametrize("layer", LAYERS)
+def performance(session: nox.Session, layer: int) -> None:
+    """Measure one layer, the kit's own cost included, and judge the figures by the budgets in config/."""
+    run_pytest(session, "tests/performance", f"--layer={layer}")
+
+
+@nox.session(default=False)
+@nox.parametrize("layer", LAYERS)
+def chaos(session: nox.Session, layer: int) -> None:
+    """Break one layer at random moments, for minutes."""
+    run_pytest(session, "tests/chaos", f"--layer={layer}")
+
+
+@nox.session(default=False)
+def coverage(session: nox.Session) -> None:
+    """Measure what the functional tests cover, subprocesses included."""
+    install_group(session, "test", "-e", ".")
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", "-m", "functional", *session.posargs)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report")
+
+
+@nox.session(default=False)
+def prove(session: nox.Session) -> None:
+    """Prove and compare two pools of the standard library; the report goes to report/, the figures to out.json."""
+    session.install(".")
+    # Exit status 1 says that a promise is broken, and these pools do break some: what counts here is that it was found.
+    session.run(
+        "poolproof",
+        *("compare", "process-pool-executor", "multiprocessing-pool"),
+        *("--report", "report", "--json", "out.json"),
+        *session.posargs,
+        success_codes=[0, 1],
+    )
+
+
+@nox.session(default=False)
+def findings(session: nox.Session) -> None:
+    """Run the scripts behind docs/findings.md: the standard library alone shows each finding again."""
+    for script in sorted(Path("docs/findings").glob("*.py")):
+        session.run("python", str(script))

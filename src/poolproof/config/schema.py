@@ -1,0 +1,69 @@
+"""The schema of the configuration: every section and key, its type, its unit (in the name) and its range."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+Positive = Annotated[float, Meta(gt=0)]
+Share = Annotated[float, Meta(gt=0, le=1)]
+Count = Annotated[int, Meta(ge=1)]
+
+
+class Pool(Struct, frozen=True, kw_only=True):
+    """The pool under test."""
+
+    workers: Annotated[int, Meta(ge=2, le=256)]
+
+
+class Load(Struct, frozen=True, kw_only=True):
+    """The load of a scenario: its workload, its rate, and how long its measured window lasts."""
+
+    workload: str
+    rate_per_s: Annotated[float, Meta(gt=0, le=100_000)]
+    seconds: Annotated[float, Meta(ge=2, le=86_400)]
+    arrivals: Literal["constant", "poisson"]
+    warm_up_operations: Count
+
+
+class Service(Struct, frozen=True, kw_only=True):
+    """How long the scripted operations occupy a worker."""
+
+    predict_ms: Positive
+    batch_ms: Positive
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """The blast radius of faults, and how many processes a pool may have before its experiment is ended."""
+
+    max_share: Share
+    min_survivors: Annotated[int, Meta(ge=0)]
+    max_fault_s: Positive
+    max_processes: Count
+
+
+class Bounds(Struct, frozen=True, kw_only=True):
+    """How long anything may take."""
+
+    open_s: Positive
+    close_s: Positive
+    drain_s: Annotated[float, Meta(ge=3)]
+    rendezvous_s: Positive
+    outlive_s: Positive
+    total_s: Positive
+
+
+class Watch(Struct, frozen=True, kw_only=True):
+    """How often the conductor looks at the processes of a run."""
+
+    interval_s: Annotated[float, Meta(ge=0.01, le=10)]
+
+
+class Config(Struct, frozen=True, kw_only=True):
+    """The whole configuration, validated."""
+
+    pool: Pool
+    load: Load
+    service: Service
+    limits: Limits
+    bounds: Bounds
+    watch: Watch

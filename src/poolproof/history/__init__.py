@@ -1,0 +1,49 @@
+"""The append-only record of a run: written by workers, lab, conductor and keeper, judged by checks."""
+
+from poolproof.history.columns import ClientColumns, map_column, read_columns
+from poolproof.history.journal import Journal
+from poolproof.history.records import Follower, Worker, pair, read_records
+from poolproof.history.schema import (
+    SCHEMA,
+    Error,
+    Executions,
+    Fault,
+    Incarnation,
+    Leftover,
+    Lifecycle,
+    Operations,
+    Outcome,
+    Phase,
+    Sample,
+    column_types,
+)
+from poolproof.history.store import History, collect, load, read_plan, save, write_claims
+
+__all__ = [
+    "SCHEMA",
+    "ClientColumns",
+    "Error",
+    "Executions",
+    "Fault",
+    "Follower",
+    "History",
+    "Incarnation",
+    "Journal",
+    "Leftover",
+    "Lifecycle",
+    "Operations",
+    "Outcome",
+    "Phase",
+    "Sample",
+    "Worker",
+    "collect",
+    "column_types",
+    "load",
+    "map_column",
+    "pair",
+    "read_columns",
+    "read_plan",
+    "read_records",
+    "save",
+    "write_claims",
+]

@@ -1,0 +1,344 @@
+"""The conductor: injects the faults of a plan at their moments, watches the run's processes, tells of its progress.
+
+One synchronous selector loop; all its state is owned by its one thread. It is woken by messages of keeper and lab, by the
+pidfds of the lab's descendants, and by its own agenda of moments.
+"""
+
+import contextlib
+import heapq
+import itertools
+import random
+import selectors
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from poolproof import faults, processes
+from poolproof.clock import SECOND_NS, now_ns
+from poolproof.errors import BlastRadiusError
+from poolproof.history import Fault, Follower, Incarnation, Journal, Outcome, Sample, map_column, read_plan
+from poolproof.lab import boot, sweep
+from poolproof.lab.channel import Channel, Message
+from poolproof.plan import FaultSpec
+
+_PROGRESS_NS: Final = SECOND_NS // 4
+_HUNT_NS: Final = SECOND_NS // 500
+
+
+class KeeperGoneError(Exception):
+    """The keeper's end of the channel is closed: what it would have done is the conductor's to do."""
+
+
+class UndoRecords:
+    """The undo records, with the keeper: written there, and acknowledged, before anything is stopped."""
+
+    def __init__(self, keeper: Channel) -> None:
+        self._keeper = keeper
+        self.deferred: list[Message] = []
+        self.open: dict[tuple[int, int], processes.Handle] = {}
+
+    def record(self, handle: processes.Handle) -> None:
+        identity = handle.process.identity
+        self.open[identity] = handle
+        self._keeper.send("undo", (handle.fd,), pid=identity[0], start_time=identity[1])
+        # What else the keeper says meanwhile must not be lost: the loop reads it afterwards.
+        while True:
+            received = self._keeper.receive()
+            if received is None:
+                raise KeeperGoneError
+            message, _ = received
+            if message["kind"] == "recorded" and (message["pid"], message["start_time"]) == identity:
+                return
+            self.deferred.append(message)
+
+    def healed(self, handle: processes.Handle) -> None:
+        pid, start_time = handle.process.identity
+        if self.open.pop((pid, start_time), None) is not None:
+            self._keeper.send("healed", pid=pid, start_time=start_time)
+
+
+class Conductor:
+    """Conducts one run."""
+
+    def __init__(self, orders: boot.Orders, keeper: Channel, lab: Channel) -> None:
+        self._orders = orders
+        self._folder = Path(orders.folder)
+        self._plan = read_plan(self._folder)
+        self._keeper, self._lab = keeper, lab
+        self._journal = Journal(self._folder)
+        (self._folder / "executions").mkdir(exist_ok=True)
+        self._follower = Follower(self._folder)
+        self._undo = UndoRecords(keeper)
+        self._selector = selectors.DefaultSelector()
+        self._agenda: list[tuple[int, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._seen: dict[tuple[int, int], tuple[processes.Handle, int, str]] = {}
+        self._parent: processes.Handle | None = None
+        self._faults_open = len(self._plan.scenario.faults)
+        self._last_heal = 0
+        self._finished = False
+
+    def run(self) -> int:
+        """Conduct until the keeper says that the run is over, or is gone."""
+        try:
+            self._loop()
+        except KeeperGoneError:
+            for handle in self._undo.open.values():
+                handle.send(signal.SIGCONT)
+            roots = (self._parent.process.pid,) if self._parent else ()
+            sweep.sweep(self._orders.token, roots)
+            shutil.rmtree(self._orders.temporary, ignore_errors=True)
+            return 1
+        return 0
+
+    def _loop(self) -> None:
+        self._selector.register(self._keeper, selectors.EVENT_READ, self._hear_keeper)
+        self._selector.register(self._lab, selectors.EVENT_READ, self._hear_lab)
+        while not self._finished:
+            timeout = max(0.0, (self._agenda[0][0] - now_ns()) / SECOND_NS) if self._agenda else None
+            for key, _ in self._selector.select(timeout):
+                key.data()
+            while self._undo.deferred:
+                self._obey(self._undo.deferred.pop(0))
+            while self._agenda and self._agenda[0][0] <= now_ns() and not self._finished:
+                heapq.heappop(self._agenda)[2]()
+
+    def _at(self, moment_ns: int, act: Callable[[], None]) -> None:
+        heapq.heappush(self._agenda, (moment_ns, next(self._order), act))
+
+    # --- messages -----------------------------------------------------------------------------------------------
+
+    def _hear_keeper(self) -> None:
+        received = self._keeper.receive()
+        if received is None:
+            raise KeeperGoneError
+        self._obey(received[0])
+
+    def _obey(self, message: Message) -> None:
+        match message["kind"]:
+            case "lab-started":
+                self._parent = processes.Handle.open(message["pid"])
+                self._watch()
+                self._tell_progress()
+            case "lab-ended":
+                self._parent = None
+            case "finish":
+                self._finish()
+
+    def _hear_lab(self) -> None:
+        received = self._lab.receive()
+        if received is None:
+            self._selector.unregister(self._lab)
+            return
+        message, _ = received
+        if message["kind"] == "measured":
+            for number, spec in enumerate(self._plan.scenario.faults):
+                begin = message["start"] + round(spec.at_s * SECOND_NS)
+                # A stream of its own for each fault: leaving one out does not reshuffle the others.
+                rng = random.Random(f"poolproof fault {self._plan.seed} {number}")
+                self._at(begin, Injection(self, number, spec, rng, begin + round(spec.patience_s * SECOND_NS)))
+            self._tell_faults_over()
+
+    def _tell_faults_over(self) -> None:
+        if self._faults_open == 0:
+            self._lab.send("faults-over", last_heal=self._last_heal)
+
+    # --- the watch ----------------------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        """See who lives below the lab and what the run uses; repeats itself."""
+        if self._parent is not None and not self._parent.gone:
+            self.look_around()
+            self._at(now_ns() + round(self._plan.watch_s * SECOND_NS), self._watch)
+
+    def look_around(self) -> None:
+        """Take hold of every new descendant of the lab, so that the moment of its end will be known."""
+        if self._parent is None:
+            return
+        lab_pid = self._parent.process.pid
+        everyone = processes.everyone()
+        below = processes.descendants(lab_pid, everyone)
+        for process in below.values():
+            if process.identity in self._seen or process.state == "Z":
+                continue
+            handle = processes.Handle.open(process.pid, process.start_time)
+            if handle is None:
+                continue
+            self._seen[process.identity] = (handle, now_ns(), processes.command_line(process.pid))
+            self._selector.register(handle.fd, selectors.EVENT_READ, lambda h=handle: self._gone(h))
+        if len(below) > self._plan.limits.max_processes:
+            why = f"the pool has {len(below)} processes, limits.max_processes = {self._plan.limits.max_processes}"
+            self._keeper.send("abort", why=why)
+        lab = everyone.get(lab_pid)
+        if lab is None:
+            return
+        with contextlib.suppress(OSError):
+            main_thread = processes.parse_stat(Path(f"/proc/{lab_pid}/task/{lab_pid}/stat").read_bytes())
+            self._journal.write(
+                Sample(
+                    at=now_ns(),
+                    processes=len(below),
+                    zombies=sum(process.state == "Z" for process in below.values()),
+                    memory_bytes=sum(processes.memory_bytes(pid) for pid in (lab_pid, *below)),
+                    generator_ticks=main_thread.cpu_ticks,
+                    lab_threads=lab.threads,
+                    lab_files=len(processes.open_files(lab_pid)),
+                )
+            )
+
+    def _gone(self, handle: processes.Handle) -> None:
+        self._selector.unregister(handle.fd)
+        self._write_incarnation(handle, now_ns())
+
+    def _write_incarnation(self, handle: processes.Handle, gone: int) -> None:
+        process = handle.process
+        _, seen, command = self._seen[process.identity]
+        self._journal.write(
+            Incarnation(
+                pid=process.pid,
+                start_time=process.start_time,
+                ppid=process.ppid,
+                seen=seen,
+                gone=gone,
+                command=command,
+            )
+        )
+
+    def workers(self) -> list[processes.Handle]:
+        """The live incarnations that have probe records: the only processes that faults may choose among."""
+        self.look_around()
+        self._follower.refresh()
+        known = (self._seen.get(identity) for identity in self._follower.workers)
+        return [entry[0] for entry in known if entry is not None and not entry[0].gone]
+
+    def _tell_progress(self) -> None:
+        if self._parent is None or self._finished:
+            return
+        done, outcome = map_column(self._folder, "done"), map_column(self._folder, "outcome")
+        sent = map_column(self._folder, "sent")
+        if done is not None and outcome is not None and sent is not None:
+            failed = np.isin(outcome, (Outcome.WRONG, Outcome.POOL_ERROR, Outcome.REJECTED))
+            self._keeper.send(
+                "progress",
+                sent=int(np.count_nonzero(sent)),
+                done=int(np.count_nonzero(done)),
+                failed=int(np.count_nonzero(failed)),
+            )
+        self._at(now_ns() + _PROGRESS_NS, self._tell_progress)
+
+    def _finish(self) -> None:
+        for handle, _, _ in self._seen.values():
+            if handle.fd in self._selector.get_map():
+                self._write_incarnation(handle, now_ns() if handle.gone else 0)
+        self._journal.close()
+        self._finished = True
+
+    # --- faults -------------------------------------------------------------------------------------------------
+
+    def attempt(self, injection: "Injection") -> None:
+        """Look for the victims of a fault once; strike where they are found, look again until patience ends."""
+        spec = injection.spec
+        live = self.workers()
+        if spec.target == "parent":
+            if self._parent is None or self._parent.gone:
+                return self._missed(injection, "no", "the pool's own process was gone already")
+            victims = faults.stop_parent(spec, self._parent, self._follower, self._undo)
+        else:
+            try:
+                wanted = faults.victims_wanted(spec, len(live), self._plan.limits) if live else 0
+            except BlastRadiusError as error:
+                return self._missed(injection, "no", f"refused: {error}")
+            victims = faults.stop_workers(spec, wanted, live, self._follower, self._undo, injection.rng) if live else []
+        if victims:
+            return self._strike(injection, victims)
+        if now_ns() < injection.give_up:
+            return self._at(now_ns() + _HUNT_NS, injection)
+        if not live and spec.target == "worker":
+            return self._missed(injection, "pool-dead", "no worker with records was alive")
+        return self._missed(
+            injection, "no", f"no {spec.coincide} victim was found within {spec.patience_s:g} s, {len(live)} workers alive"
+        )
+
+    def _strike(self, injection: "Injection", victims: list[faults.Victim]) -> None:
+        fault = faults.FAULTS[injection.spec.kind]
+        if injection.spec.target == "parent":
+            self._keeper.send("parent-death")
+        for victim in victims:
+            fault.harm(victim)
+        if fault.lasting:
+            end = victims[0].begin + round(injection.spec.for_s * SECOND_NS)
+            self._at(end, lambda: self._conclude(injection, victims))
+        else:
+            self._conclude(injection, victims)
+
+    def _conclude(self, injection: "Injection", victims: list[faults.Victim]) -> None:
+        fault = faults.FAULTS[injection.spec.kind]
+        for victim in victims:
+            proof = fault.prove(victim, self._follower)
+            fault.heal(victim)
+            end = now_ns()
+            self._undo.healed(victim.handle)
+            self._last_heal = max(self._last_heal, end)
+            self._journal.write(
+                Fault(
+                    fault=injection.number,
+                    kind=injection.spec.kind,
+                    target=injection.spec.describe(),
+                    pid=victim.handle.process.pid,
+                    start_time=victim.handle.process.start_time,
+                    begin=victim.begin,
+                    end=end,
+                    effective="yes" if proof.effective else "no",
+                    coincident=True,
+                    why=proof.why,
+                    held=victim.held,
+                )
+            )
+        self._over()
+
+    def _missed(self, injection: "Injection", effective: str, why: str) -> None:
+        now = now_ns()
+        self._journal.write(
+            Fault(
+                fault=injection.number,
+                kind=injection.spec.kind,
+                target=injection.spec.describe(),
+                pid=0,
+                start_time=0,
+                begin=now,
+                end=now,
+                effective="pool-dead" if effective == "pool-dead" else "no",
+                coincident=False,
+                why=why,
+            )
+        )
+        self._over()
+
+    def _over(self) -> None:
+        self._faults_open -= 1
+        self._tell_faults_over()
+
+
+class Injection:
+    """One fault on the agenda, with its own random stream and the moment at which it is given up."""
+
+    def __init__(self, conductor: Conductor, number: int, spec: FaultSpec, rng: random.Random, give_up: int) -> None:
+        self._conductor = conductor
+        self.number = number
+        self.spec = spec
+        self.rng = rng
+        self.give_up = give_up
+
+    def __call__(self) -> None:
+        self._conductor.attempt(self)
+
+
+def main(orders: boot.Orders, keeper_fd: int, lab_fd: int) -> int:
+    """Conduct one run."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    conductor = Conductor(orders, Channel.inherited(keeper_fd), Channel.inherited(lab_fd))
+    return conductor.run()

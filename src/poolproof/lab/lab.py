@@ -1,0 +1,286 @@
+"""The lab: builds the pool and drives it, stage by stage. A pool that hangs costs this process and nothing else.
+
+Before each stage it tells the keeper how long the stage may take; the stage itself then calls the pool on this thread and
+needs no time-out of its own.
+"""
+
+import contextlib
+import dataclasses
+import faulthandler
+import gc
+import resource
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from poolproof import probe, processes
+from poolproof.clock import SECOND_NS, best_timer, now_ns
+from poolproof.errors import TargetError
+from poolproof.history import ClientColumns, Journal, Leftover, Lifecycle, Phase, read_plan, write_claims
+from poolproof.lab import boot
+from poolproof.lab.channel import Channel
+from poolproof.lab.keeper import TARGET_FAILED
+from poolproof.lab.rendezvous import Rendezvous
+from poolproof.lab.residue import settle, snapshot, surviving_workers
+from poolproof.load import Client, Schedule, payload_source, release, schedule
+from poolproof.plan import Claims, Kind
+from poolproof.pools import Pool, build
+from poolproof.workloads import awkward, load_workload, reference
+
+CYCLES: Final = 3
+_ATTEMPTS: Final = 3
+_LEAD_NS: Final = SECOND_NS // 20
+_SLACK_S: Final = 5.0
+_CYCLE_OPERATIONS: Final = 2
+_SHUTDOWN_OPERATIONS: Final = 10
+
+
+class Lab:
+    """One experiment's pool and its client."""
+
+    def __init__(self, orders: boot.Orders, keeper: Channel, conductor: Channel) -> None:
+        self._folder = Path(orders.folder)
+        self._plan = read_plan(self._folder)
+        self._keeper, self._conductor = keeper, conductor
+        self._journal = Journal(self._folder)
+        self._claims = Claims()
+        self._pool: Pool | None = None
+        self._last_heal = 0
+        self._capacity_before = 0
+
+    def run(self) -> int:
+        """Go through the scenario's stages."""
+        stages: dict[str, Callable[[], None]] = {
+            "cycles": self._cycles,
+            "open": self._open,
+            "probe-before": self._probe_before,
+            "load": self._load,
+            "drain": self._drain,
+            "probe-after": self._probe_after,
+            "close": self._close,
+            "close-loaded": self._close_loaded,
+            "close-cancelling": self._close_cancelling,
+        }
+        try:
+            self._prepare()
+            for name in self._plan.scenario.stages:
+                # A stage that closes announces the close itself, with a bound that is the close's alone.
+                stages[name]()
+            with self._stage("settle", self._drain_bound()):
+                self._client.drain(now_ns() + round(self._plan.resolution_s(self._claims) * SECOND_NS))
+        except TargetError as error:
+            self._keeper.send("failed", target=error.target, why=str(error))
+            return TARGET_FAILED
+        self._journal.close()
+        return 0
+
+    @contextlib.contextmanager
+    def _stage(self, name: str, bound_s: float) -> Iterator[None]:
+        self._keeper.send("stage", stage=name, bound_s=bound_s)
+        self._journal.write(Lifecycle(event="stage", at=now_ns(), stage=name, value=bound_s))
+        yield
+        self._journal.write(Lifecycle(event="stage-ended", at=now_ns(), stage=name))
+        self._keeper.send("stage-ended", stage=name)
+
+    def _event(self, event: str, stage: str, value: float | None = None, detail: str = "") -> None:
+        self._journal.write(Lifecycle(event=event, at=now_ns(), stage=stage, value=value, detail=detail))
+
+    # --- before any pool ----------------------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        """Lay out everything that the load needs, so that nothing is made while it runs."""
+        plan = self._plan
+        with self._stage("prepare", plan.bounds.open_s):
+            workload = load_workload(plan.workload, plan.service_ms)
+            kinds: dict[str, Kind] = dict(workload.kinds)
+            placed = {entry.kind: awkward.workload.kinds[entry.kind] for entry in plan.scenario.load.placed}
+            references = dict.fromkeys(kinds, reference(plan.workload)) | dict.fromkeys(placed, awkward.REFERENCE)
+            # What is placed comes once, where it is placed, and not in the mix.
+            mix = {name: kind for name, kind in kinds.items() if kind.weight > 0}
+            laid_out = {**mix, **{name: _unweighted(kind) for name, kind in placed.items()}}
+            self._schedule: Schedule = schedule(plan.scenario.load, laid_out, plan.seed)
+            names = (*laid_out, probe.RENDEZVOUS)
+            reserve = (
+                plan.scenario.load.warm_up
+                + 2 * _ATTEMPTS * plan.workers
+                + (CYCLES + 1) * (_CYCLE_OPERATIONS * plan.workers + 1)
+                + 2 * (_SHUTDOWN_OPERATIONS * plan.workers + 1)
+                + 1
+            )
+            self._columns = ClientColumns(self._folder, names, len(self._schedule) + reserve)
+            self._client = Client(
+                folder=self._folder, columns=self._columns, kinds=laid_out, journal=self._journal
+            )
+            self._rng = payload_source(plan.seed)
+            self._names, self._laid_out, self._references = names, laid_out, references
+            self._mix = [self._names.index(name) for name in mix]
+
+    def _prepare_operation(self, kind: int, phase: Phase, session: int = -1, session_seq: int = -1) -> int:
+        name = self._names[kind]
+        try:
+            payload = self._laid_out[name].payload(self._rng)
+        except Exception as error:  # the user's own function
+            raise TargetError(
+                self._plan.workload, f"the workload {self._plan.workload}: payload of {name!r} raised {error!r}"
+            ) from error
+        return self._client.prepare(kind, self._references[name], phase, payload, session, session_seq)
+
+    def _send_now(self, count: int, phase: Phase) -> None:
+        for index in range(count):
+            op = self._prepare_operation(self._mix[index % len(self._mix)], phase)
+            self._client.send(op)
+
+    # --- stages -------------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        with self._stage("open", self._plan.bounds.open_s):
+            self._pool = self._client.pool = build(self._plan.target, self._plan.workers)
+            self._claims = self._pool.claims
+            write_claims(self._folder, self._claims)
+
+    def _cycles(self) -> None:
+        """Open and close the pool four times: what grows with each of the last three is left behind by the pool."""
+        baseline = snapshot()
+        for cycle in range(CYCLES + 1):
+            self._open()
+            with self._stage("cycle", self._drain_bound()):
+                self._send_now(_CYCLE_OPERATIONS * self._plan.workers, Phase.PROBE)
+                self._client.drain(now_ns() + round(self._plan.bounds.drain_s * SECOND_NS))
+            self._close()
+            with self._stage("cycle", _SLACK_S):
+                gc.collect()
+                seen = settle(baseline, bound_s=1.0 if cycle else 0.2)
+                # What an interpreter sets up once is no residue: the first close is where counting starts.
+                baseline = baseline if cycle else seen
+                for category, names in seen.items():
+                    detail = ", ".join(sorted(names - baseline[category])[:5])
+                    self._event("residue", f"{category}, cycle {cycle}", len(names), detail)
+
+    def _probe_before(self) -> None:
+        self._capacity_before = self._probe("probe-before", self._plan.workers)
+
+    def _probe_after(self) -> None:
+        self._probe("probe-after", self._capacity_before or self._plan.workers)
+
+    def _probe(self, stage: str, enough: int) -> int:
+        """The most operations seen running at once, of up to three attempts."""
+        workers, timeout_s = self._plan.workers, self._plan.bounds.rendezvous_s
+        kind = self._names.index(probe.RENDEZVOUS)
+        best = 0
+        with self._stage(stage, _ATTEMPTS * 2 * timeout_s + _SLACK_S), contextlib.closing(Rendezvous()) as rendezvous:
+            for _ in range(_ATTEMPTS):
+                before = self._client.pending
+                prepared = [self._client.prepare(kind, "", Phase.PROBE, rendezvous.address) for _ in range(workers)]
+                accepted = sum([self._client.send(op) for op in prepared])
+                if accepted:
+                    best = max(best, rendezvous.gather(workers, timeout_s))
+                self._client.drain(now_ns() + round(timeout_s * SECOND_NS), leave=before)
+                if best >= enough or not accepted:  # a pool that refuses them all has no capacity to wait for
+                    break
+            self._event("capacity", stage, best)
+        return best
+
+    def _load(self) -> None:
+        load, client, laid_out = self._plan.scenario.load, self._client, self._schedule
+        with self._stage("warm-up", self._drain_bound()):
+            self._send_now(load.warm_up, Phase.WARM_UP)
+            client.drain(now_ns() + round(self._plan.bounds.drain_s * SECOND_NS))
+        with self._stage("prepare", self._plan.bounds.open_s + len(laid_out) / 10_000):
+            first = client.next_op
+            for index in range(len(laid_out)):
+                self._prepare_operation(
+                    int(laid_out.kind[index]),
+                    Phase.MEASURED,
+                    int(laid_out.session[index]),
+                    int(laid_out.session_seq[index]),
+                )
+            gc.collect()
+            gc.freeze()  # a million prepared operations are not to be walked by each collection
+        with self._stage("load", load.seconds + self._fault_seconds() + 2 * _SLACK_S):
+            with contextlib.closing(best_timer()) as timer:
+                start = now_ns() + _LEAD_NS
+                due = laid_out.due_ns + start
+                np.asarray(self._columns.due)[first : first + len(due)] = due
+                self._journal.write(Lifecycle(event="measured", at=start, stage="load", detail=timer.means))
+                self._conductor.send("measured", start=start)
+                release(client.send, first, due.tolist(), timer)
+            gc.unfreeze()
+            self._await_end_of_faults()
+
+    def _await_end_of_faults(self) -> None:
+        received = self._conductor.receive()
+        if received is not None:
+            self._last_heal = received[0]["last_heal"]
+
+    def _drain(self) -> None:
+        with self._stage("drain", self._drain_bound()):
+            end = max(now_ns(), self._last_heal) + round(self._plan.resolution_s(self._claims) * SECOND_NS)
+            still_open = self._client.drain(end)
+            self._event("drained", "drain", still_open)
+
+    def _close(self, *, cancel: bool = False) -> None:
+        pool = self._pool
+        assert pool is not None  # noqa: S101 - no scenario closes what it did not open
+        with self._stage("close", self._close_bound()):
+            self._event("closing", "close", self._client.unresolved(), "cancelling" if cancel else "")
+            try:
+                pool.close(cancel=cancel)
+            except BaseException as error:  # a pool may raise anything, and that is what shall be known
+                self._event("close-raised", "close", detail=f"{type(error).__name__}: {error}")
+            self._event("closed", "close")
+        with self._stage("after-close", self._plan.bounds.outlive_s + _SLACK_S):
+            self._send_now(1, Phase.AFTER_CLOSE)
+            for process in surviving_workers(self._folder / "executions", self._plan.bounds.outlive_s):
+                self._journal.write(
+                    Leftover(
+                        after="close",
+                        what="process",
+                        owner=processes.command_line(process.pid) or process.name,
+                        detail=f"a worker in state {process.state}, {self._plan.bounds.outlive_s:g} s after close",
+                        pid=process.pid,
+                        start_time=process.start_time,
+                        at=now_ns(),
+                    )
+                )
+        self._pool = self._client.pool = None
+
+    def _close_loaded(self, *, cancel: bool = False) -> None:
+        """Close with work in flight and more of it queued; what was accepted must still be resolved."""
+        self._open()
+        with self._stage("fill", self._drain_bound()):
+            count = _SHUTDOWN_OPERATIONS * self._plan.workers
+            self._send_now(count, Phase.MEASURED)
+            # The first answer shows that workers are at it; the others are running or queued.
+            self._client.drain(now_ns() + round(self._plan.bounds.drain_s * SECOND_NS), leave=count - 1)
+        self._close(cancel=cancel)
+
+    def _close_cancelling(self) -> None:
+        self._close_loaded(cancel=True)
+
+    # --- bounds -------------------------------------------------------------------------------------------------
+
+    def _fault_seconds(self) -> float:
+        return sum(fault.for_s + fault.patience_s for fault in self._plan.scenario.faults)
+
+    def _drain_bound(self) -> float:
+        return max(self._plan.bounds.drain_s, 3 * self._claims.detection_s) + _SLACK_S
+
+    def _close_bound(self) -> float:
+        return max(self._plan.bounds.close_s, 3 * self._claims.detection_s)
+
+
+def _unweighted(kind: Kind) -> Kind:
+    return dataclasses.replace(kind, weight=0)
+
+
+def main(orders: boot.Orders, keeper_fd: int, conductor_fd: int) -> int:
+    """Run one lab."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))  # the keeper's SIGABRT asks for stacks, not for a core
+    stacks = (Path(orders.folder) / "stacks.txt").open("w")
+    faulthandler.enable(stacks, all_threads=True)
+    return Lab(orders, Channel.inherited(keeper_fd), Channel.inherited(conductor_fd)).run()

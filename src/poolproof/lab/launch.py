@@ -1,0 +1,173 @@
+"""The caller's side of a run: starts the keeper, hears of the progress, and leaves nothing behind if the keeper dies."""
+
+import json
+import os
+import secrets
+import select
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from poolproof import plan as plans
+from poolproof.clock import SECOND_NS, now_ns
+from poolproof.errors import TargetError
+from poolproof.history.store import PLAN
+from poolproof.lab import boot, sweep
+from poolproof.lab.channel import Channel
+
+_GRACE_S: Final = 15.0
+_ABORT_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What is known while a run goes on: its stage, and the operations sent, done and failed so far."""
+
+    stage: str
+    sent: int = 0
+    done: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a run ended.
+
+    Attributes:
+        reason: empty where it went its whole way; else why its record is incomplete, so that nothing can be called kept.
+        hung: the stage in which the lab exceeded its bound and was ended.
+        own_doing: whether the lab ended itself against the plan: the pool took its own process along.
+    """
+
+    reason: str = ""
+    hung: str = ""
+    own_doing: bool = False
+
+
+def run_plan(
+    plan: plans.Plan, folder: Path, *, ephemeral: bool = False, on_progress: Callable[[Progress], None] = lambda _: None
+) -> Ended:
+    """Carry out a plan in processes of its own; its raw record is then in `folder`.
+
+    Args:
+        plan: what to do.
+        folder: an existing empty folder.
+        ephemeral: remove the folder where this process dies.
+        on_progress: called a few times a second.
+
+    Raises:
+        TargetError: the target or the workload can't be loaded, built or prepared.
+        KeyboardInterrupt: after every fault was undone and every process of the run ended.
+    """
+    (folder / PLAN).write_bytes(plans.encode(plan))
+    token = secrets.token_hex(8)
+    orders = boot.Orders(
+        folder=str(folder.resolve()),
+        token=token,
+        sys_path=[os.getcwd() if entry == "" else entry for entry in sys.path],
+        caller_pid=os.getpid(),
+        total_s=plan.bounds.total_s + plan.scenario.load.seconds,
+        outlive_s=plan.bounds.outlive_s,
+        temporary=tempfile.mkdtemp(prefix="poolproof-"),
+        ephemeral=ephemeral,
+    )
+    instructions = folder / "orders.json"
+    instructions.write_text(json.dumps(orders._asdict()), encoding="utf-8")
+    ours, keepers = Channel.pair()
+    with (folder / "output.txt").open("ab") as log:
+        keeper = subprocess.Popen(
+            [sys.executable, boot.__file__, "keeper", str(instructions), str(keepers.fileno())],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=dict(os.environ) | {sweep.variable(token): "1"},
+            pass_fds=(keepers.fileno(),),
+            start_new_session=True,  # a Ctrl-C of the terminal is the caller's alone
+        )
+    keepers.close()
+    message: dict[str, Any] | None = None
+    try:
+        message = _listen(ours, orders.total_s + _GRACE_S, on_progress)
+    finally:
+        # Whatever happened here (Ctrl-C, an error of the caller's own): the keeper sees the end of the channel, undoes
+        # every fault and ends every process. Where it is dead itself, this process sweeps.
+        ours.close()
+        _outlast(keeper, orders)
+    if message is None:
+        return Ended(reason=f"the keeper died ({_status(keeper.returncode)}) before the run was over")
+    failure = message.get("failure")
+    if failure is not None:
+        raise TargetError(failure["target"], failure["why"])
+    if message.get("hung") in ("open", "prepare") and not _was_opened(folder):
+        raise TargetError(
+            plan.target.name,
+            f"the factory {plan.target.factory} did not return a pool within bounds.open_s = {plan.bounds.open_s:g} s; "
+            f"every thread's stack: {folder / 'stacks.txt'}",
+        )
+    return Ended(
+        reason=message["reason"], hung=message.get("hung", ""), own_doing=bool(message.get("own_doing"))
+    )
+
+
+def _listen(channel: Channel, total_s: float, on_progress: Callable[[Progress], None]) -> dict[str, Any] | None:
+    """Hear the keeper out; its last message, or None where it died or exceeded every bound without one."""
+    deadline = now_ns() + round(total_s * SECOND_NS)
+    progress = Progress(stage="start")
+    while (remaining := deadline - now_ns()) > 0:
+        readable, _, _ = select.select([channel], [], [], remaining / SECOND_NS)
+        if not readable:
+            continue
+        received = channel.receive()
+        if received is None:
+            return None
+        message, _ = received
+        match message["kind"]:
+            case "ended":
+                return message
+            case "stage":
+                progress = Progress(
+                    stage=message["stage"], sent=progress.sent, done=progress.done, failed=progress.failed
+                )
+                on_progress(progress)
+            case "progress":
+                progress = Progress(
+                    stage=progress.stage, sent=message["sent"], done=message["done"], failed=message["failed"]
+                )
+                on_progress(progress)
+    return None
+
+
+def _outlast(keeper: "subprocess.Popen[bytes]", orders: boot.Orders) -> None:
+    """Return once the keeper is gone and nothing of the run lives."""
+    interrupted: KeyboardInterrupt | None = None
+    deadline = now_ns() + round(_ABORT_S * SECOND_NS)
+    while keeper.returncode is None:
+        try:
+            keeper.wait(max(0.1, (deadline - now_ns()) / SECOND_NS))
+        except subprocess.TimeoutExpired:
+            keeper.kill()
+        except KeyboardInterrupt as again:  # a second Ctrl-C must not leave a stopped worker behind
+            interrupted = again
+    sweep.sweep(orders.token)
+    if keeper.returncode != 0:
+        import shutil
+
+        shutil.rmtree(orders.temporary, ignore_errors=True)
+    if interrupted is not None:
+        raise interrupted
+
+
+def _was_opened(folder: Path) -> bool:
+    return (folder / "claims.json").exists()
+
+
+def _status(returncode: int | None) -> str:
+    if returncode is None or returncode >= 0:
+        return f"exit status {returncode}"
+    import signal
+
+    return signal.Signals(-returncode).name

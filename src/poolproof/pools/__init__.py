@@ -1,0 +1,82 @@
+"""The pools that ship with the kit, and how a target is found by name and built."""
+
+import importlib
+import inspect
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Any, Final
+
+from poolproof.errors import TargetError
+from poolproof.plan import Target
+from poolproof.pools.executor import ExecutorPool
+from poolproof.pools.protocol import Pool
+
+__all__ = ["BUNDLED", "Pool", "build", "find_target"]
+
+BUNDLED: Final = {
+    "multiprocessing-pool": "poolproof.pools.multiprocessing_pool:make",
+    "process-pool-executor": "poolproof.pools.process_pool_executor:make",
+}
+
+
+def find_target(name: str) -> Target:
+    """The target of a name. A user's module is not imported here: whatever it does, it does in the lab.
+
+    Raises:
+        TargetError: no such pool is bundled, and it is no `module:factory` either.
+    """
+    factory = BUNDLED.get(name, name)
+    module_name, _, attribute = factory.partition(":")
+    if not (module_name and all(part.isidentifier() for part in f"{module_name}.{attribute}".split("."))):
+        raise TargetError(
+            name, f"unknown target {name!r}: name one of {', '.join(sorted(BUNDLED))}, or module:factory of your own"
+        )
+    return Target(name=name, factory=factory)
+
+
+def build(target: Target, workers: int) -> Pool:
+    """Call the factory of a target, with `workers=` if its signature accepts that.
+
+    Raises:
+        TargetError: the factory raises, or returns something that is no pool.
+    """
+    factory = _factory(target.name, target.factory)
+    arguments = {"workers": workers} if _accepts_workers(factory) else {}
+    try:
+        made = factory(**arguments)
+    except Exception as error:  # whatever the user's factory raises
+        raise TargetError(
+            target.name, f"the factory {target.factory} raised {type(error).__name__}: {error}"
+        ) from error
+    if isinstance(made, Executor):
+        return ExecutorPool(made)
+    if isinstance(made, Pool):
+        return made
+    raise TargetError(
+        target.name,
+        f"the factory {target.factory} returned a {type(made).__name__}: expected a concurrent.futures.Executor, "
+        "or an object with submit(operation), close() and claims",
+    )
+
+
+def _factory(name: str, factory: str) -> Callable[..., Any]:
+    module_name, _, attribute = factory.partition(":")
+    try:
+        found: Any = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except Exception as error:  # whatever the user's module raises while it is imported
+        raise TargetError(
+            name, f"the target {name!r} can't be loaded: {type(error).__name__}: {error}; is its folder on the path?"
+        ) from error
+    if not callable(found):
+        raise TargetError(name, f"the target {name!r} is a {type(found).__name__}, expected a callable that makes a pool")
+    return found  # type: ignore[no-any-return]  # a callable of unknown signature is what was asked for
+
+
+def _accepts_workers(factory: Callable[..., Any]) -> bool:
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    return any(p.name == "workers" or p.kind is p.VAR_KEYWORD for p in parameters)

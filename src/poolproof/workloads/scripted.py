@@ -1,0 +1,93 @@
+"""Operations that obey commands: answer, wait, fail, hang, garble, exit, allocate. Layers 1 and 2 run on it.
+
+A payload is a command with its arguments, so a test decides what each single operation does.
+"""
+
+import os
+import random
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from poolproof.plan import Kind, Workload
+
+SERVICE_MS: Final = {"predict": 10.0, "batch": 50.0}
+
+
+class ScriptedError(Exception):
+    """What `fail` raises: an exception of the user's own, which a pool hands on as itself."""
+
+
+def answer(value: Any) -> Any:
+    """Return `value` at once."""
+    return value
+
+
+def wait(seconds: float, value: Any) -> Any:
+    """Occupy the worker for a while without using its processor, then return `value`."""
+    time.sleep(seconds)
+    return value
+
+
+def fail(message: str) -> Any:
+    """Raise a `ScriptedError`."""
+    raise ScriptedError(message)
+
+
+def hang() -> Any:
+    """Never return."""
+    while True:
+        time.sleep(3600)
+
+
+def garble(value: Any) -> Any:
+    """Return something other than what was asked for."""
+    return ("garbled", value)
+
+
+def leave(status: int) -> Any:
+    """End the worker process on the spot, as a crash in native code would."""
+    os._exit(status)
+
+
+def allocate(megabytes: int) -> int:
+    """Touch so many megabytes, then return how many."""
+    return len(bytearray(megabytes << 20)) >> 20
+
+
+COMMANDS: Final[Mapping[str, Callable[..., Any]]] = {
+    "answer": answer,
+    "wait": wait,
+    "fail": fail,
+    "hang": hang,
+    "garble": garble,
+    "exit": leave,
+    "allocate": allocate,
+}
+
+
+def obey(payload: tuple[Any, ...], state: dict[str, Any]) -> Any:
+    """Carry out one command: `(name, *arguments)`."""
+    command, *arguments = payload
+    return COMMANDS[command](*arguments)
+
+
+def expected(payload: tuple[Any, ...], result: Any) -> bool:
+    """Whether a command returned what it should have: its last argument."""
+    return bool(result == payload[-1])
+
+
+def workload(service_ms: Mapping[str, float] = SERVICE_MS) -> Workload:
+    """`predict` and `batch`, nine to one, each waiting for its service time; `obey` for tests that place commands."""
+    times = {**SERVICE_MS, **service_ms}
+
+    def waiting(kind: str) -> Callable[[random.Random], tuple[Any, ...]]:
+        return lambda rng: ("wait", times[kind] / 1000, rng.getrandbits(32))
+
+    return Workload(
+        kinds={
+            "predict": Kind(weight=9, payload=waiting("predict"), call=obey, verify=expected),
+            "batch": Kind(weight=1, payload=waiting("batch"), call=obey, verify=expected),
+            "obey": Kind(weight=0, payload=lambda rng: ("answer", rng.getrandbits(32)), call=obey, verify=expected),
+        }
+    )
