@@ -1,4 +1,4 @@
-"""ProcessPoolExecutor.shutdown returns at once, and leaves no process, after 20 % to 100 % of its busy workers were killed."""
+"""ProcessPoolExecutor.shutdown returns at once, and leaves no worker, after 20 to 100 % of the busy were killed."""
 
 import faulthandler
 import multiprocessing
@@ -52,8 +52,8 @@ def close_after(killed: int) -> tuple[bool, str]:
     unresolved = sum(not future.done() for future in futures)
     left = len(multiprocessing.active_children())
     return back and not unresolved and not left, (
-        f"with {killed} of {WORKERS} busy workers killed shutdown(wait=True) {'returned' if back else 'hung'} after {took_s * 1000:.0f} ms, "
-        f"{unresolved} of {len(futures)} operations unresolved, {left} workers left"
+        f"with {killed} of {WORKERS} busy workers killed shutdown(wait=True) {'returned' if back else 'hung'} "
+        f"after {took_s * 1000:.0f} ms, {unresolved} of {len(futures)} operations unresolved, {left} workers left"
     )
 
 

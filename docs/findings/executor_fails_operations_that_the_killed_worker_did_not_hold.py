@@ -61,8 +61,8 @@ def main() -> int:
     # One of the operations was the killed worker's own.
     shown = broken == len(futures) and refused == ["BrokenProcessPool"] * 3
     print(
-        f"{'SHOWN' if shown else 'NOT SHOWN'}: {took_s:.2f} s after the SIGKILL to 1 of {WORKERS} busy workers, which held 1 "
-        f"operation, {broken} of {len(futures)} operations have failed with BrokenProcessPool; "
+        f"{'SHOWN' if shown else 'NOT SHOWN'}: {took_s * 1000:.0f} ms after the SIGKILL to 1 of {WORKERS} busy "
+        f"workers, which held 1 operation, {broken} of {len(futures)} operations have failed with BrokenProcessPool; "
         f"3 later calls of submit raised {', '.join(refused)}",
         flush=True,
     )

@@ -1,5 +1,6 @@
 """ProcessPoolExecutor's workers, idle or busy, outlive a killed parent, and even start operations after its death."""
 
+import contextlib
 import faulthandler
 import os
 import select
@@ -96,16 +97,15 @@ def main() -> int:
             for parent in parents.values():
                 parent.kill()
             for pidfd in pidfds.values():
-                try:
+                with contextlib.suppress(ProcessLookupError):
                     signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
     alive = {role: sum(pid not in exited for pid in pids) for role, pids in workers.items()}
     shown = alive == {"idle": WORKERS, "busy": WORKERS}
     print(
-        f"{'SHOWN' if shown else 'NOT SHOWN'}: {WATCH_S:.0f} s after the SIGKILL to the parent {alive['idle']} of {WORKERS} idle "
-        f"workers and {alive['busy']} of {WORKERS} busy ones live on, the one whose operation took {SHORT_S:.0f} s as well as the "
-        f"one whose takes {LONG_S:.0f} s; they started {started_after} of {WAITING} waiting operations after the parent's death",
+        f"{'SHOWN' if shown else 'NOT SHOWN'}: {WATCH_S:.0f} s after the SIGKILL to the parent {alive['idle']} of "
+        f"{WORKERS} idle workers and {alive['busy']} of {WORKERS} busy ones live on, the one whose operation took "
+        f"{SHORT_S:.0f} s as well as the one whose takes {LONG_S:.0f} s; they started {started_after} of {WAITING} "
+        f"waiting operations after the parent's death",
         flush=True,
     )
     return 0 if shown else 1

@@ -82,20 +82,23 @@ def main() -> int:
         died = thread_died.wait(5)
         event.set()
         later = [pool.apply_async(square, (number,)) for number in range(LATER)]
-        closed = threading.Event()
-        threading.Thread(target=close_and_join, args=(pool, closed), daemon=True).start()
-        deadline = time.monotonic() + WAIT_S
-        for result in (guilty, running, *later):
+        returned = threading.Event()
+        threading.Thread(target=close_and_join, args=(pool, returned), daemon=True).start()
+        deadline, cpu_before_s = time.monotonic() + WAIT_S, time.process_time()
+        for result in later:
             result.wait(max(0.0, deadline - time.monotonic()))
+        cpu_s = time.process_time() - cpu_before_s
+        closed = returned.is_set()
         resolved = [result.ready() for result in later]
-        shown = before == 49 and busy and died and not any((guilty.ready(), running.ready(), *resolved, closed.is_set()))
+        shown = before == 49 and busy and died and not any((guilty.ready(), running.ready(), *resolved, closed))
     finally:
         terminated = end(pool)
     print(
-        f"{'SHOWN' if shown else 'NOT SHOWN'}: {WAIT_S:.1f} s after an exception that does not unpickle its own operation is "
-        f"{'resolved' if guilty.ready() else 'unresolved'}, the innocent one that ran beside it "
-        f"{'resolved' if running.ready() else 'unresolved'}, {resolved.count(False)} of {LATER} later ones are unresolved; "
-        f"close() and join() {'returned' if closed.is_set() else 'hang'}; terminate() then {terminated}",
+        f"{'SHOWN' if shown else 'NOT SHOWN'}: {WAIT_S:.1f} s after an exception that does not unpickle its own "
+        f"operation is {'resolved' if guilty.ready() else 'unresolved'}, the innocent one that ran beside it "
+        f"{'resolved' if running.ready() else 'unresolved'}, {resolved.count(False)} of {LATER} later ones are "
+        f"unresolved; close() and join() {'returned' if closed else 'hang'}; the process spends {cpu_s:.1f} s of CPU "
+        f"meanwhile; terminate() then {terminated}",
         flush=True,
     )
     return 0 if shown else 1

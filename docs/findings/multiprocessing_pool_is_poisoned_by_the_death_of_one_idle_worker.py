@@ -1,6 +1,6 @@
 """multiprocessing.Pool runs nothing more, and not even terminates, once the idle worker that waits for work was killed.
 
-Only one idle worker at a time waits at the pipe, and it holds the queue's lock meanwhile; the others wait for that lock.
+Only one idle worker at a time waits at the pipe, and it holds the queue's lock meanwhile: the others wait for that.
 """
 
 import faulthandler
@@ -92,9 +92,7 @@ def terminate(tries: list[Try]) -> None:
 def main() -> int:
     tries: list[Try] = []
     try:
-        for _ in range(TRIES):
-            for name in PARTS:
-                tries.append(attempt(name))
+        tries.extend(attempt(victim_part) for victim_part in [*PARTS] * TRIES)
         deadline = time.monotonic() + WAIT_S
         for one in tries:
             for result in one.later:
@@ -109,10 +107,10 @@ def main() -> int:
     hanging = sum(one.terminator is not None and one.terminator.is_alive() for one in readers)
     shown = poisoned > 0
     print(
-        f"{'SHOWN' if shown else 'NOT SHOWN'}: {WAIT_S:.0f} s after the SIGKILL to the idle worker that waited at the pipe all "
-        f"{LATER} later operations were unresolved in {poisoned} of {TRIES} pools of {WORKERS}, though {replaced} had replaced the "
-        f"worker, and terminate() hung in {hanging}; with the idle worker killed that waited for the lock all were resolved in "
-        f"{healthy} of {TRIES}",
+        f"{'SHOWN' if shown else 'NOT SHOWN'}: {WAIT_S:.0f} s after the SIGKILL to the idle worker that waited at the "
+        f"pipe all {LATER} later operations were unresolved in {poisoned} of {TRIES} pools of {WORKERS}, though "
+        f"{replaced} had replaced the worker, and terminate() hung in {hanging}; with the idle worker killed that "
+        f"waited for the lock all were resolved in {healthy} of {TRIES}",
         flush=True,
     )
     return 0 if shown else 1

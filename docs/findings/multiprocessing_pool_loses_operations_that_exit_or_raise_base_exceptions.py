@@ -59,7 +59,8 @@ def main() -> int:
         f"{'SHOWN' if shown else 'NOT SHOWN'}: {WAIT_S:.1f} s on, the operation that called sys.exit is "
         f"{'resolved' if exited else 'unresolved'}, the one that raised another BaseException "
         f"{'resolved' if raised else 'unresolved'}, the one that raised ValueError "
-        f"{'resolved' if control.ready() else 'unresolved'}; {right} of {LATER} later operations returned the right result",
+        f"{'resolved' if control.ready() else 'unresolved'}; {right} of {LATER} later operations returned the right "
+        "result",
         flush=True,
     )
     return 0 if shown else 1

@@ -1,4 +1,4 @@
-"""multiprocessing.Pool never resolves the operation whose worker was killed, while it resolves those that come later."""
+"""multiprocessing.Pool never resolves the operation whose worker was killed, though it resolves those that follow."""
 
 import faulthandler
 import multiprocessing
@@ -56,8 +56,9 @@ def main() -> int:
     finally:
         end(pool)
     print(
-        f"{'SHOWN' if shown else 'NOT SHOWN'}: {WAIT_S:.1f} s after the SIGKILL to its busy worker the operation is "
-        f"{'resolved' if lost.ready() else 'unresolved'}; {right} of {LATER} later operations returned the right result",
+        f"{'SHOWN' if shown else 'NOT SHOWN'}: {WAIT_S:.1f} s after the SIGKILL to its busy worker the operation "
+        f"is {'resolved' if lost.ready() else 'unresolved'}; {right} of {LATER} later operations returned the "
+        "right result",
         flush=True,
     )
     return 0 if shown else 1

@@ -1,4 +1,4 @@
-"""multiprocessing.Pool's close() and join() never return once a worker was killed at its work, be it one or 60 % of them."""
+"""multiprocessing.Pool's close() and join() never return once busy workers were killed, be it one or 60 % of them."""
 
 import faulthandler
 import multiprocessing

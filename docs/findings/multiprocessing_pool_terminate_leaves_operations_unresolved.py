@@ -42,8 +42,9 @@ def main() -> int:
         for child in multiprocessing.active_children():
             child.kill()
     print(
-        f"{'SHOWN' if shown else 'NOT SHOWN'}: terminate() and join() returned after {took_s:.2f} s; {WAIT_S:.0f} s after the "
-        f"call {unresolved} of {len(results)} operations are unresolved ({len(busy)} ran, {WAITING} waited)",
+        f"{'SHOWN' if shown else 'NOT SHOWN'}: terminate() and join() returned after {took_s * 1000:.0f} ms; "
+        f"{WAIT_S:.0f} s after the call {unresolved} of {len(results)} operations are unresolved "
+        f"({len(busy)} ran, {WAITING} waited)",
         flush=True,
     )
     return 0 if shown else 1

@@ -1,5 +1,6 @@
-"""multiprocessing.Pool's idle workers exit with a killed parent, while its busy ones live on until their operation ends."""
+"""multiprocessing.Pool's idle workers exit with a killed parent, its busy ones live on until their operation ends."""
 
+import contextlib
 import faulthandler
 import multiprocessing
 import os
@@ -97,13 +98,11 @@ def main() -> int:
             for parent in parents.values():
                 parent.kill()
             for pidfd in pidfds.values():
-                try:
+                with contextlib.suppress(ProcessLookupError):
                     signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
     idle = [exited.get(pid) for pid in workers["idle"]]
     busy = [exited.get(pid) for pid in workers["busy"]]
-    # A worker outlives its parent as long as its operation takes: none goes before, and the longest is there at the end.
+    # A worker outlives its parent as long as its operation takes: the longest is there at the end, and only that.
     shown = None not in idle and busy.count(None) == 1 and started_after == 0
     print(
         f"{'SHOWN' if shown else 'NOT SHOWN'}: after the SIGKILL to the parent the {WORKERS} idle workers exited at "
@@ -115,8 +114,7 @@ def main() -> int:
 
 
 def tell(moments_s: Sequence[float | None]) -> str:
-    texts = ["more than the watch of " + f"{WATCH_S:.0f} s" if moment_s is None else f"{moment_s:.2f} s" for moment_s in moments_s]
-    return ", ".join(texts)
+    return ", ".join(f"over {WATCH_S:.0f} s" if moment_s is None else f"{moment_s:.2f} s" for moment_s in moments_s)
 
 
 def start(role: str, log: str) -> subprocess.Popen[str]:

@@ -1,4 +1,4 @@
-"""Neither multiprocessing.Pool nor ProcessPoolExecutor notices a stopped worker: its operation waits, without an error."""
+"""Neither multiprocessing.Pool nor ProcessPoolExecutor notices a stopped worker: its operation just waits."""
 
 import concurrent.futures
 import faulthandler
@@ -92,8 +92,9 @@ def main() -> int:
             by_others = sum(isinstance(result, int) and result != pid for result in later[submit])
             shown &= meanwhile[submit] == "unresolved" and at_last == pid
             told.append(
-                f"{submit.__name__[len('submit_to_'):]}: {meanwhile[submit]} after {STOP_S:.0f} s, {by_others} of {LATER} later "
-                f"operations resolved by the other worker, {'result' if at_last == pid else at_last} {took_s:.3f} s after SIGCONT"
+                f"{submit.__name__.removeprefix('submit_to_')}: {meanwhile[submit]} after {STOP_S:.0f} s, "
+                f"{by_others} of {LATER} later operations resolved by the other worker, "
+                f"{'its result' if at_last == pid else at_last} {took_s * 1000:.0f} ms after SIGCONT"
             )
         shown &= before == after and len(after) == 2 * WORKERS
     finally:

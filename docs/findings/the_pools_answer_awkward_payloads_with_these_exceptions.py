@@ -1,6 +1,7 @@
 """Awkward exceptions, arguments and results come back from the two pools as these types, or never, or cost the pool."""
 
 import concurrent.futures
+import contextlib
 import faulthandler
 import multiprocessing
 import os
@@ -183,6 +184,7 @@ def pool_answers() -> list[Answer]:
             deadline = time.monotonic() + LIKELY_S
             for result in asked[-1]:
                 result.wait(max(0.0, deadline - time.monotonic()))
+        # The last of them is lost, and by the end of this wait the lost ones before it have had as long.
         asked[-1][0].wait(WAIT_S)
         return [Answer(outcome(own.get, 0), outcome(following.get, 0)) for own, following in asked]
     finally:
@@ -202,11 +204,9 @@ def end(pools: list[Pool]) -> None:
 
 
 def terminate(pool: Pool) -> None:
-    try:
+    # Where the result thread has died, terminate() raises this and gives up.
+    with contextlib.suppress(AssertionError):
         pool.terminate()
-    except AssertionError:
-        # Where the result thread has died, terminate() raises this and gives up.
-        pass
 
 
 def main() -> int:
@@ -217,17 +217,19 @@ def main() -> int:
         for child in multiprocessing.active_children():
             child.kill()
     as_seen = 0
-    print(f"{'an operation that':32}{'multiprocessing.Pool':44}{'ProcessPoolExecutor':46}the next operation of each")
+    row = "{:32}{:44}{:46}{}"
+    print(row.format("an operation that", "multiprocessing.Pool", "ProcessPoolExecutor", "the next one of each"))
     for case, in_pool, in_executor in zip(CASES, from_pools, from_executors, strict=True):
         same = (in_pool, in_executor) == (case.in_pool, case.in_executor)
         as_seen += same
-        print(f"{case.name:32}{in_pool.own:44}{in_executor.own:46}{in_pool.next}, {in_executor.next}{'' if same else ' (!)'}")
+        following = f"{in_pool.next}, {in_executor.next}{'' if same else ' (not as written down)'}"
+        print(row.format(case.name, in_pool.own, in_executor.own, following))
     shown = as_seen == len(CASES)
     lost = sum(answer.own == "unresolved" for answer in from_pools)
     dead = sum(answer.next == BROKEN for answer in from_executors)
     print(
-        f"{'SHOWN' if shown else 'NOT SHOWN'}: {as_seen} of {len(CASES)} kinds of operation were answered as written down; "
-        f"{lost} of them multiprocessing.Pool never resolves, {dead} cost the whole ProcessPoolExecutor",
+        f"{'SHOWN' if shown else 'NOT SHOWN'}: {as_seen} of {len(CASES)} kinds of operation were answered as written "
+        f"down; {lost} of them multiprocessing.Pool never resolves, {dead} cost the whole ProcessPoolExecutor",
         flush=True,
     )
     return 0 if shown else 1

@@ -22,9 +22,7 @@ class ConfigError(UsageError):
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
         count = len(self.problems)
-        super().__init__(
-            f"the configuration has {count} error{'s' if count > 1 else ''}: " + "; ".join(self.problems)
-        )
+        super().__init__(f"the configuration has {count} error{'s' if count > 1 else ''}: " + "; ".join(self.problems))
 
 
 class TargetError(UsageError):

@@ -189,8 +189,10 @@ class FaultSpec(Value, kw_only=True):
     def describe(self) -> str:
         """The fault in a few words."""
         whom = (
-            "the pool's own process" if self.target == "parent"
-            else f"{self.share:.0%} of the workers" if self.share
+            "the pool's own process"
+            if self.target == "parent"
+            else f"{self.share:.0%} of the workers"
+            if self.share
             else f"{self.count} worker{'s' if self.count != 1 else ''}"
         )
         lasting = f" for {self.for_s:g} s" if self.for_s else ""

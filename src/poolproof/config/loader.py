@@ -34,9 +34,7 @@ class Effective:
                 yield f"{section}.{key}", value, self.origins[f"{section}.{key}"]
 
 
-def load_config(
-    layer: int, overlay: Path | None = None, options: Mapping[str, Any] | None = None
-) -> Effective:
+def load_config(layer: int, overlay: Path | None = None, options: Mapping[str, Any] | None = None) -> Effective:
     """The effective configuration of a layer.
 
     Args:

@@ -5,6 +5,7 @@ from typing import Final
 from poolproof.faults.blast import check_plan, victims_wanted
 from poolproof.faults.hunt import resume, stop_parent, stop_workers
 from poolproof.faults.kill import Kill
+from poolproof.faults.means import Means, examine
 from poolproof.faults.protocol import Fault, Ledger, Proof, Victim
 from poolproof.faults.stall import Stall
 
@@ -12,9 +13,11 @@ __all__ = [
     "FAULTS",
     "Fault",
     "Ledger",
+    "Means",
     "Proof",
     "Victim",
     "check_plan",
+    "examine",
     "resume",
     "stop_parent",
     "stop_workers",

@@ -87,5 +87,6 @@ def read_columns(folder: Path) -> tuple[Operations, tuple[str, ...]]:
             raise HistoryError(folder, f"column {name} has {len(column)} of {meta.rows} rows; run it again")
         columns[name] = column[: meta.rows]
     # Rows that were preallocated and never used have neither a due time nor a sending time.
-    used = (columns["due"] != 0) | (columns["sent"] != 0)
-    return Operations(**{name: column[used] for name, column in columns.items()}), meta.kinds
+    used = np.flatnonzero((columns["due"] != 0) | (columns["sent"] != 0))
+    rows = int(used[-1]) + 1 if len(used) else 0
+    return Operations(**{name: column[:rows] for name, column in columns.items()}), meta.kinds

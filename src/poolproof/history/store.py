@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args, get_type_hints
 
 import msgspec
 import numpy as np
+
 from poolproof import plan as plans
 from poolproof.errors import HistoryError
 from poolproof.history import columns, journal, records
@@ -187,7 +188,8 @@ def load(folder: Path) -> History:
         raise HistoryError(folder, f"{META} is damaged ({error}); run the experiment again") from error
     if meta.schema != SCHEMA:
         raise HistoryError(
-            folder, f"it is of version {meta.schema!r}, this program reads {SCHEMA!r}; judge it with the version that wrote it"
+            folder,
+            f"it is of version {meta.schema!r}, this program reads {SCHEMA!r}; judge it with the version that wrote it",
         )
     tables = {name: _read_rows(folder, name, row) for name, row in journal.TABLES.items()}
     return History(

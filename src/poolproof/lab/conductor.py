@@ -260,7 +260,9 @@ class Conductor:
         if not live and spec.target == "worker":
             return self._missed(injection, "pool-dead", "no worker with records was alive")
         return self._missed(
-            injection, "no", f"no {spec.coincide} victim was found within {spec.patience_s:g} s, {len(live)} workers alive"
+            injection,
+            "no",
+            f"no {spec.coincide} victim was found within {spec.patience_s:g} s, {len(live)} workers alive",
         )
 
     def _strike(self, injection: "Injection", victims: list[faults.Victim]) -> None:

@@ -111,9 +111,7 @@ class Lab:
                 + 1
             )
             self._columns = ClientColumns(self._folder, names, len(self._schedule) + reserve)
-            self._client = Client(
-                folder=self._folder, columns=self._columns, kinds=laid_out, journal=self._journal
-            )
+            self._client = Client(folder=self._folder, columns=self._columns, kinds=laid_out, journal=self._journal)
             self._rng = payload_source(plan.seed)
             self._names, self._laid_out, self._references = names, laid_out, references
             self._mix = [self._names.index(name) for name in mix]

@@ -108,9 +108,7 @@ def run_plan(
             f"the factory {plan.target.factory} did not return a pool within bounds.open_s = {plan.bounds.open_s:g} s; "
             f"every thread's stack: {folder / 'stacks.txt'}",
         )
-    return Ended(
-        reason=message["reason"], hung=message.get("hung", ""), own_doing=bool(message.get("own_doing"))
-    )
+    return Ended(reason=message["reason"], hung=message.get("hung", ""), own_doing=bool(message.get("own_doing")))
 
 
 def _listen(channel: Channel, total_s: float, on_progress: Callable[[Progress], None]) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from typing import Final
 
 from poolproof import processes
 
-_SHARED: Final = Path("/dev/shm")  # noqa: S108 - the place itself is looked at, nothing is written there
+_SHARED: Final = Path("/dev/shm")
 
 Snapshot = Mapping[str, frozenset[str]]
 """Category to the names of what is there; what cannot be told apart by name carries a number."""

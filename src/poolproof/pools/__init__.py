@@ -70,7 +70,9 @@ def _factory(name: str, factory: str) -> Callable[..., Any]:
             name, f"the target {name!r} can't be loaded: {type(error).__name__}: {error}; is its folder on the path?"
         ) from error
     if not callable(found):
-        raise TargetError(name, f"the target {name!r} is a {type(found).__name__}, expected a callable that makes a pool")
+        raise TargetError(
+            name, f"the target {name!r} is a {type(found).__name__}, expected a callable that makes a pool"
+        )
     return found  # type: ignore[no-any-return]  # a callable of unknown signature is what was asked for
 
 

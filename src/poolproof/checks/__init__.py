@@ -1,0 +1,77 @@
+"""Checks: pure functions from a history to a verdict on one promise, with evidence."""
+
+from collections.abc import Callable
+from typing import Final
+
+from poolproof.checks.closes_cleanly import closes_cleanly
+from poolproof.checks.contains_the_blast import contains_the_blast
+from poolproof.checks.leaves_nothing_behind import leaves_nothing_behind
+from poolproof.checks.resolves_every_operation import resolves_every_operation
+from poolproof.checks.restores_capacity import restores_capacity
+from poolproof.checks.returns_the_right_result import returns_the_right_result
+from poolproof.checks.runs_at_most_once import runs_at_most_once
+from poolproof.checks.survives_worker_death import survives_worker_death
+from poolproof.checks.types_every_error import types_every_error
+from poolproof.checks.verdict import ORDER, Answer, Evidence, Finding, Verdict, worst
+from poolproof.history import History
+
+__all__ = ["CHECKS", "ORDER", "Answer", "Evidence", "Finding", "Verdict", "judge", "worst"]
+
+Check = Callable[[History], Answer]
+
+CHECKS: Final[dict[str, Check]] = {
+    "resolves-every-operation": resolves_every_operation,
+    "runs-at-most-once": runs_at_most_once,
+    "returns-the-right-result": returns_the_right_result,
+    "types-every-error": types_every_error,
+    "closes-cleanly": closes_cleanly,
+    "leaves-nothing-behind": leaves_nothing_behind,
+    "survives-worker-death": survives_worker_death,
+    "contains-the-blast": contains_the_blast,
+    "restores-capacity": restores_capacity,
+}
+"""Every check, by the promise that it judges."""
+
+
+def judge(history: History, checks: dict[str, Check] = CHECKS) -> tuple[Finding, ...]:
+    """Judge each promise that the history's scenario examines.
+
+    A check that crashes could not tell. Nor could any that found nothing wrong where the run was cut short, or where a
+    fault had no effect or met nothing: what was not put to the test was not kept.
+    """
+    doubts = [Evidence(text=reason) for reason in _doubts(history)]
+    findings = []
+    for promise in history.plan.scenario.examines:
+        try:
+            verdict, evidence = checks[promise](history)
+        except Exception as error:  # whatever a check stumbles over is no verdict
+            verdict, evidence = "unknown", [Evidence(text=f"the check crashed: {type(error).__name__}: {error}")]
+        if verdict != "broken" and doubts:
+            verdict, evidence = "unknown", [*doubts, *evidence]
+        named = tuple(_in_scenario(entry, history.plan.scenario.name) for entry in evidence)
+        findings.append(Finding(promise=promise, verdict=verdict, evidence=named))
+    return tuple(findings)
+
+
+def _doubts(history: History) -> list[str]:
+    """Why nothing in this history can be called kept; empty where it can."""
+    reasons = [f"the run was cut short: {event.detail}" for event in history.lifecycle if event.event == "void"]
+    for number, spec in enumerate(history.plan.scenario.faults):
+        rows = [fault for fault in history.faults if fault.fault == number]
+        if not rows:
+            reasons.append(f"the fault {spec.describe()} was not injected")
+        reasons += [
+            f"the fault {spec.describe()} had no effect: {fault.why}" for fault in rows if fault.effective == "no"
+        ]
+    return reasons
+
+
+def _in_scenario(evidence: Evidence, scenario: str) -> Evidence:
+    return Evidence(
+        text=evidence.text,
+        scenario=scenario,
+        op=evidence.op,
+        pid=evidence.pid,
+        start_time=evidence.start_time,
+        at_s=evidence.at_s,
+    )

@@ -1,0 +1,68 @@
+"""The promise `leaves-nothing-behind`: after a close, and after the end of the pool's process, nothing of it remains."""
+
+from typing import Final
+
+from poolproof.checks.verdict import SHOWN, Answer, Evidence, unknown
+from poolproof.history import History, Lifecycle
+
+_AFTER: Final = {"close": "close of the pool", "lab": "pool's own process"}
+
+
+def leaves_nothing_behind(history: History) -> Answer:
+    """Broken where residue grows with each of three further cycles, a worker lives on, or anything outlives the lab by 2 s."""
+    executions = history.executions
+    last_run = dict(
+        zip(
+            zip(executions.pid.tolist(), executions.start_time.tolist(), strict=True),
+            executions.op.tolist(),
+            strict=True,
+        )
+    )
+    evidence = []
+    for left in history.leftovers:
+        op = last_run.get((left.pid, left.start_time))
+        who = f"{left.what} pid {left.pid} ({left.owner[:120]})" if op is None else f"worker pid {left.pid}"
+        last = "" if op is None else f"; the last operation that it began is {op}"
+        evidence.append(
+            Evidence(
+                text=f"{who} outlived the {_AFTER[left.after]}: {left.detail}{last}",
+                op=op,
+                pid=left.pid,
+                start_time=left.start_time,
+                at_s=round(history.seconds(left.at), 6),
+            )
+        )
+    count = len(evidence)
+    evidence = evidence[:SHOWN] + ([Evidence(text=f"{count} processes in all")] if count > SHOWN else [])
+    evidence += _growth(history)
+    if evidence:
+        return "broken", evidence
+    if history.first("lab-ended") is None:
+        return unknown("the end of the pool's process was not seen")
+    if "cycles" in history.plan.scenario.stages and len(_counts(history)) == 0:
+        return unknown("the cycles of opening and closing were not seen through")
+    return "kept", []
+
+
+def _counts(history: History) -> dict[str, list[Lifecycle]]:
+    counts: dict[str, list[Lifecycle]] = {}
+    for event in history.lifecycle:
+        if event.event == "residue":
+            counts.setdefault(event.stage.partition(",")[0], []).append(event)
+    return counts
+
+
+def _growth(history: History) -> list[Evidence]:
+    """Categories of which there was more after every single cycle; the first cycle is where counting starts."""
+    grown = []
+    for category, events in _counts(history).items():
+        values = [int(event.value or 0) for event in events]
+        if len(values) > 1 and all(later > earlier for earlier, later in zip(values, values[1:], strict=False)):
+            grown.append(
+                Evidence(
+                    text=f"{category} grew with every cycle of opening and closing: "
+                    f"{', '.join(map(str, values))}; at the end also {events[-1].detail}",
+                    at_s=round(history.seconds(events[-1].at), 6),
+                )
+            )
+    return grown

@@ -1,0 +1,37 @@
+"""The promise `resolves-every-operation`: whatever was handed over ends, with a result or an error, in bounded time."""
+
+import numpy as np
+
+from poolproof.checks.record import describe_some, unresolved
+from poolproof.checks.verdict import Answer, Evidence, unknown
+from poolproof.history import History, Phase
+
+
+def resolves_every_operation(history: History) -> Answer:
+    """Broken by an operation without an outcome at the last heal (or its sending) + max(3 s, 3 × detection), or by a later one."""
+    operations = history.operations
+    sent = (operations.sent > 0) & (operations.phase != Phase.AFTER_CLOSE)
+    if not sent.any():
+        return unknown("no operation was sent")
+    patience_s = history.plan.resolution_s(history.claims)
+    lost, open_still = unresolved(history)
+    evidence = describe_some(history, lost, f"was never resolved, although watched for {patience_s:g} s and longer")
+
+    limit = max(history.last_heal, int(operations.sent[sent].max())) + round(patience_s * 1e9)
+    late = sent & (operations.done > limit)
+    evidence += describe_some(history, late, f"was resolved later than {patience_s:g} s after the last heal")
+
+    taken_along = history.first("own-doing")
+    if taken_along is not None and open_still.any():
+        evidence += describe_some(history, open_still, f"was lost: the pool's own process {taken_along.detail}")
+    if evidence:
+        return "broken", evidence
+    if open_still.any():
+        count = int(np.count_nonzero(open_still))
+        return "unknown", [
+            Evidence(
+                text=f"{count} operations were open when the watch ended, less than {patience_s:g} s after they were sent"
+            ),
+            *describe_some(history, open_still, "was still open"),
+        ]
+    return "kept", []

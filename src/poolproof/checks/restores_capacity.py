@@ -1,0 +1,30 @@
+"""The promise `restores-capacity`: after a fault as many operations run at once as before it."""
+
+import numpy as np
+
+from poolproof.checks.record import describe_some
+from poolproof.checks.verdict import Answer, Evidence, unknown
+from poolproof.history import History, Outcome
+
+
+def restores_capacity(history: History) -> Answer:
+    """Broken where the rendezvous after the fault saw fewer operations at once than the one before it."""
+    before, after = history.first("capacity", "probe-before"), history.first("capacity", "probe-after")
+    if before is None or not before.value:
+        return unknown("the capacity before the fault was not measured")
+    began = history.first("stage", "probe-after")
+    if after is None:
+        if history.first("hung", "probe-after") is None or began is None:
+            return unknown("the capacity after the fault was not measured")
+        return "broken", [Evidence(text="the pool hung when its capacity was probed", at_s=history.seconds(began.at))]
+    if (after.value or 0) >= before.value:
+        return "kept", []
+    evidence = Evidence(
+        text=f"{before.value:g} operations ran at once before the fault, {after.value or 0:g} after it (best of three)",
+        at_s=round(history.seconds(after.at), 6),
+    )
+    operations = history.operations
+    refused = np.zeros(len(operations), dtype=bool)
+    if began is not None:
+        refused = (operations.sent >= began.at) & (operations.sent <= after.at) & (operations.outcome != Outcome.OK)
+    return "broken", [evidence, *describe_some(history, refused, "should have run then and ended as {error}")]

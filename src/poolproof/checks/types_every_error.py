@@ -1,0 +1,22 @@
+"""The promise `types-every-error`: an error is the user's own as itself, or of a type that the pool documents."""
+
+import numpy as np
+
+from poolproof.checks.record import awkward_operations, describe_some
+from poolproof.checks.verdict import Answer, unknown
+from poolproof.history import History, Outcome, Phase
+
+
+def types_every_error(history: History) -> Answer:
+    """Broken by an operation that failed with a type neither the user's nor listed by the adapter, bases included."""
+    operations = history.operations
+    listed = set(history.claims.errors)
+    typed = [error.error for error in history.errors if listed & {error.type, *error.bases}]
+    failed = history.ended(Outcome.POOL_ERROR, Outcome.REJECTED) & (operations.phase != Phase.AFTER_CLOSE)
+    strange = failed & ~np.isin(operations.error, typed)
+    if strange.any():
+        return "broken", describe_some(history, strange, "failed with {error}, which the pool does not document")
+    awkward = awkward_operations(history)
+    if awkward.any() and not (failed | history.ended(Outcome.USER_ERROR)).any():
+        return unknown("no operation failed, although some were made to")
+    return "kept", []

@@ -1,0 +1,51 @@
+"""The command line: `main` turns every outcome into one exit status and every misuse into one line."""
+
+import sys
+from typing import Final
+
+__all__ = ["main"]
+
+KEPT: Final = 0
+BROKEN: Final = 1
+USAGE: Final = 2
+COULD_NOT_TELL: Final = 3
+INTERRUPTED: Final = 130
+
+
+def main() -> None:
+    """Run the program and exit with 0 kept, 1 broken, 2 usage, 3 could not tell, 130 interrupted."""
+    try:
+        status = _run(sys.argv[1:])
+    except KeyboardInterrupt:
+        # Faults are undone and processes ended by now: the way out of a run goes through the keeper.
+        print("poolproof: interrupted; every fault was undone and no process of the run is left", file=sys.stderr)
+        status = INTERRUPTED
+    sys.exit(status)
+
+
+def _run(arguments: list[str]) -> int:
+    # Imported here, so that an interrupt during imports is answered like any other.
+    import typer
+
+    from poolproof.cli.commands import app
+    from poolproof.errors import PoolproofError
+
+    # Newer releases of typer carry click inside, older ones depend on it: this is its base of usage errors in both.
+    command_line_error = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
+    try:
+        answer = app(args=arguments or ["--help"], prog_name="poolproof", standalone_mode=False)
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    except command_line_error as error:
+        return _refuse(error.format_message())  # type: ignore[attr-defined]  # found by name above
+    except PoolproofError as error:
+        return _refuse(str(error))
+    if not arguments:
+        return USAGE
+    return answer if isinstance(answer, int) else KEPT
+
+
+def _refuse(message: str) -> int:
+    """Name the cause, and what to do, on one line of standard error."""
+    print("poolproof: error:", " ".join(message.split()), file=sys.stderr)
+    return USAGE

@@ -1,0 +1,43 @@
+"""What is shown while runs go on: one live line in a terminal, one plain line a scenario elsewhere."""
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.status import Status
+
+from poolproof.lab import Progress
+
+
+class Display:
+    """Shows the progress of runs on standard error; a context manager that leaves the terminal as it was."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._status: Status | None = None
+        self._current = ("", "")
+        self._began = time.monotonic()
+
+    def __enter__(self) -> "Display":
+        if self._console.is_terminal:
+            self._status = self._console.status("starting")
+            self._status.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def __call__(self, target: str, scenario: str, progress: Progress) -> None:
+        """Take note of the progress of one run."""
+        if (target, scenario) != self._current:
+            self._current, self._began = (target, scenario), time.monotonic()
+            if self._status is None:
+                self._console.print(f"{target}: {scenario} …", highlight=False, soft_wrap=True)
+        if self._status is not None:
+            self._status.update(
+                f"{target} · [bold]{scenario}[/bold] · {progress.stage} · {progress.done} of {progress.sent} operations done, "
+                f"{progress.failed} failed · {time.monotonic() - self._began:.0f} s"
+            )

@@ -1,0 +1,312 @@
+"""A proof: every scenario run against one target, its histories judged, its verdicts combined."""
+
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from poolproof import figures
+from poolproof.checks import Evidence, Finding, Verdict, judge, worst
+from poolproof.config import Config, Effective
+from poolproof.errors import UsageError
+from poolproof.experiment.scenarios import find_scenarios
+from poolproof.faults import check_plan
+from poolproof.history import History, Journal, Lifecycle, collect, load, save
+from poolproof.lab import Progress, run_plan
+from poolproof.plan import PROMISES, Bounds, Limits, Made, Plan, Scenario
+from poolproof.pools import find_target
+from poolproof.workloads import reference
+
+SCHEMA: Final = "poolproof/run-1"
+
+Watcher = Callable[[str, str, Progress], None]
+"""Told the target, the scenario and the progress, a few times a second."""
+
+
+class Promise(msgspec.Struct, frozen=True, kw_only=True):
+    """How a pool stands to one promise: whether it made it, and whether it kept it; None where none examined it."""
+
+    made: Made
+    verdict: Verdict | None
+    evidence: tuple[Evidence, ...] = ()
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What one scenario showed.
+
+    Attributes:
+        verdict: the worst of its findings on promises that count.
+        findings: what each check said.
+        notes: what was seen that breaks no promise, such as a stall that nobody noticed.
+    """
+
+    name: str
+    verdict: Verdict
+    load: figures.Load
+    faults: tuple[figures.Injected, ...]
+    recovery: figures.Recovery | None
+    findings: tuple[Finding, ...]
+    notes: tuple[Evidence, ...]
+    folder: str
+
+
+class Proof(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that `poolproof prove` found out about one target; the object that `--json` writes."""
+
+    schema: str = SCHEMA
+    target: str
+    layer: int
+    seed: int
+    workload: str
+    verdict: Verdict
+    promises: dict[str, Promise]
+    scenarios: tuple[Outcome, ...]
+    environment: dict[str, str]
+
+
+def prove(
+    target: str,
+    effective: Effective,
+    *,
+    layer: int,
+    seed: int,
+    scenarios: tuple[str, ...] = (),
+    report: Path | None = None,
+    watcher: Watcher = lambda *_: None,
+) -> Proof:
+    """Run the scenarios against a target, each in processes of its own, and judge what they recorded.
+
+    Args:
+        target: a bundled name or `module:factory`.
+        effective: the configuration of the layer.
+        layer: 2 or 3.
+        seed: schedules, payloads and choices of victims all come from it.
+        scenarios: names; none for all.
+        report: where the run folders stay, one a scenario; None for a temporary folder.
+        watcher: told of the progress.
+
+    Raises:
+        UsageError: something named does not exist, or can't be used as asked.
+    """
+    plans = plan_proof(target, effective, layer=layer, seed=seed, scenarios=scenarios)
+    with _home(report) as home:
+        histories = []
+        for plan in plans:
+            folder = home / plan.scenario.name
+            _make_empty(folder)
+            histories.append(
+                (
+                    carry_out(
+                        plan,
+                        folder,
+                        ephemeral=report is None,
+                        watcher=lambda progress, name=plan.scenario.name: watcher(target, name, progress),
+                    ),
+                    str(folder) if report is not None else "",
+                )
+            )
+        return combine(histories)
+
+
+def plan_proof(
+    target: str, effective: Effective, *, layer: int, seed: int, scenarios: tuple[str, ...] = ()
+) -> tuple[Plan, ...]:
+    """The plans of a proof, every fault of them within the limits.
+
+    Raises:
+        UsageError: something named does not exist, or can't be used as asked.
+    """
+    config = effective.config
+    if layer == 1:
+        raise UsageError(
+            f"layer 1 simulates a pool's sans-I/O core, and {target!r} offers none: use --layer 2 or --layer 3"
+        )
+    found = find_target(target)
+    reference(config.load.workload)
+    ingredients = (config.load.rate_per_s, config.load.seconds, config.load.arrivals, config.load.warm_up_operations)
+    chosen = find_scenarios(scenarios, ingredients)
+    limits = Limits(**msgspec.structs.asdict(config.limits))
+    for scenario in chosen:
+        check_plan(scenario.faults, config.pool.workers, limits)
+    return tuple(
+        Plan(
+            target=found,
+            workload=config.load.workload,
+            scenario=scenario,
+            layer=layer,
+            workers=config.pool.workers,
+            seed=seed,
+            service_ms=_service(config),
+            bounds=Bounds(**msgspec.structs.asdict(config.bounds)),
+            limits=limits,
+            watch_s=config.watch.interval_s,
+        )
+        for scenario in chosen
+    )
+
+
+def carry_out(
+    plan: Plan, folder: Path, *, ephemeral: bool = False, watcher: Callable[[Progress], None] = lambda _: None
+) -> History:
+    """Run one plan and save its history in `folder`.
+
+    Raises:
+        TargetError: the target or the workload can't be loaded, built or prepared.
+    """
+    ended = run_plan(plan, folder, ephemeral=ephemeral, on_progress=watcher)
+    journal = Journal(folder)
+    if ended.reason:
+        history = collect(folder, environment())
+        moment = max((event.at for event in history.lifecycle), default=0)
+        if ended.own_doing:
+            detail = ended.reason.removeprefix("the lab ")
+            journal.write(Lifecycle(event="own-doing", at=moment, detail=detail))
+        journal.write(Lifecycle(event="void", at=moment, detail=ended.reason))
+    journal.close()
+    history = collect(folder, environment())
+    save(history, folder)
+    return history
+
+
+def judge_folder(folder: Path) -> Proof:
+    """Judge saved histories again: those of a run folder, or of a folder of run folders.
+
+    Raises:
+        HistoryError: there is none, or one is truncated or of another version.
+    """
+    runs = [entry for entry in sorted(folder.iterdir()) if (entry / "plan.json").is_file()] if folder.is_dir() else []
+    return combine([(load(run), str(run)) for run in runs or [folder]])
+
+
+def combine(histories: list[tuple[History, str]]) -> Proof:
+    """Judge each history and combine the verdicts: a promise is broken if any scenario broke it."""
+    outcomes = tuple(_outcome(history, folder) for history, folder in histories)
+    first = histories[0][0]
+    promises = {}
+    for name in PROMISES:
+        found = [finding for outcome in outcomes for finding in outcome.findings if finding.promise == name]
+        verdict = worst(finding.verdict for finding in found) if found else None
+        evidence = tuple(e for finding in found if finding.verdict == verdict for e in finding.evidence)
+        if verdict == "broken":
+            hits = sum(finding.verdict == "broken" for finding in found)
+            evidence = (Evidence(text=f"broken in {hits} of {len(found)} scenarios that examined it"), *evidence)
+        if verdict is None:
+            evidence = (Evidence(text="none of the scenarios that were run examines it"),)
+        promises[name] = Promise(made=first.claims.made(name), verdict=verdict, evidence=evidence)
+    counted = [p.verdict for p in promises.values() if p.made in COUNTED and p.verdict is not None]
+    return Proof(
+        target=first.plan.target.name,
+        layer=first.plan.layer,
+        seed=first.plan.seed,
+        workload=first.plan.workload,
+        verdict=worst(counted),
+        promises=promises,
+        scenarios=outcomes,
+        environment=first.environment,
+    )
+
+
+COUNTED: Final = ("implied", "promised")
+"""The promises that count for a verdict; the others are measured and shown."""
+
+
+def environment() -> dict[str, str]:
+    """The machine and the interpreter, as figures need them beside."""
+    return {
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "cores": str(len(os.sched_getaffinity(0))),
+        "memory_gib": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f}",
+        "executable": sys.executable,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _outcome(history: History, folder: str) -> Outcome:
+    findings = judge(history)
+    return Outcome(
+        name=history.plan.scenario.name,
+        verdict=worst(f.verdict for f in findings if history.claims.made(f.promise) in COUNTED),
+        load=figures.load_figures(history),
+        faults=figures.faults(history),
+        recovery=figures.recovery(history),
+        findings=findings,
+        notes=tuple(_notes(history)),
+        folder=folder,
+    )
+
+
+def _notes(history: History) -> Iterator[Evidence]:
+    recovered = figures.recovery(history)
+    for fault in history.faults:
+        if fault.effective == "yes" and fault.kind == "stall" and recovered and recovered.detect_ms is None:
+            seconds = (fault.end - fault.begin) / 1e9
+            held = ", ".join(map(str, fault.held))
+            yield Evidence(
+                text=f"worker pid {fault.pid} was stopped for {seconds:.2f} s from {history.seconds(fault.begin):.3f} s on and "
+                f"nobody noticed: operation {held}, which it held, waited until it went on, and no other worker took its place",
+                scenario=history.plan.scenario.name,
+                op=fault.held[0] if fault.held else None,
+                pid=fault.pid,
+                start_time=fault.start_time,
+                at_s=round(history.seconds(fault.begin), 6),
+            )
+
+
+def _service(config: Config) -> dict[str, float]:
+    return {"predict": config.service.predict_ms, "batch": config.service.batch_ms}
+
+
+@contextmanager
+def _home(report: Path | None) -> Iterator[Path]:
+    if report is None:
+        home = Path(tempfile.mkdtemp(prefix="poolproof-runs-"))
+        try:
+            yield home
+        finally:
+            shutil.rmtree(home, ignore_errors=True)
+        return
+    try:
+        report.mkdir(parents=True, exist_ok=True)
+        (report / ".writable").touch()
+        (report / ".writable").unlink()
+    except OSError as error:
+        raise UsageError(
+            f"the report can't be written to {report}: {error.strerror}; name a folder that you may write to"
+        ) from error
+    yield report
+
+
+def _make_empty(folder: Path) -> None:
+    """An empty run folder; one of an earlier run is replaced, anything else is left alone."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "plan.json").exists():
+        raise UsageError(f"{folder} holds something that is no run of poolproof; name another folder for the report")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+
+
+def scenario_names(plans: tuple[Plan, ...]) -> tuple[str, ...]:
+    """The scenarios of a proof, in order."""
+    return tuple(plan.scenario.name for plan in plans)
+
+
+__all__ = [
+    "COUNTED",
+    "Outcome",
+    "Promise",
+    "Proof",
+    "Scenario",
+    "carry_out",
+    "combine",
+    "judge_folder",
+    "plan_proof",
+    "prove",
+]

@@ -1,0 +1,231 @@
+"""Figures of one run: its load, and how long the pool took to notice a fault, to be whole again, to be steady again."""
+
+import math
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from poolproof.history import Fault, History, Outcome, Phase
+from poolproof.statistics import QUANTILES, percentile
+
+WINDOW_NS: Final = 250_000_000
+SUSTAINED_WINDOWS: Final = 3
+ENOUGH: Final = 5
+BASELINE_ENOUGH: Final = 20
+SUCCESS_FLOOR: Final = 0.99
+BAND_FACTOR: Final = 2.0
+BAND_MS: Final = 5.0
+
+Figures = dict[str, float | None]
+
+
+class Load(msgspec.Struct, frozen=True, kw_only=True):
+    """The load of the measured window; offered = completed + failed + unresolved.
+
+    Times in ms, None where there were too few samples; throughput in completed operations a second.
+    """
+
+    offered: int
+    completed: int
+    failed: int
+    unresolved: int
+    response_ms: Figures
+    queue_ms: Figures
+    service_ms: Figures
+    lag_ms: Figures
+    throughput: float | None
+
+
+class Injected(msgspec.Struct, frozen=True, kw_only=True):
+    """One harm done to one process, in seconds after the measured window began."""
+
+    kind: str
+    target: str
+    pid: int
+    begin_s: float
+    end_s: float
+    effective: str
+    in_flight: int
+    operations: tuple[int, ...]
+    why: str
+
+
+class Recovery(msgspec.Struct, frozen=True, kw_only=True):
+    """How long recovery took after the first fault began, in ms; None where the moment never came."""
+
+    detect_ms: float | None
+    capacity_ms: float | None
+    steady_ms: float | None
+
+
+def load_figures(history: History) -> Load:
+    """What was offered, and what became of it."""
+    operations = history.operations
+    measured = history.in_phase(Phase.MEASURED)
+    completed = measured & history.ended(Outcome.OK, Outcome.USER_ERROR)
+    failed = measured & history.ended(Outcome.WRONG, Outcome.POOL_ERROR, Outcome.REJECTED, Outcome.CANCELLED)
+    unresolved = measured & ~completed & ~failed
+    planned = np.where(operations.due > 0, operations.due, operations.sent)
+    window_s = history.plan.scenario.load.seconds
+    service, queue = _worker_times(history, completed)
+    return Load(
+        offered=int(np.count_nonzero(measured)),
+        completed=int(np.count_nonzero(completed)),
+        failed=int(np.count_nonzero(failed)),
+        unresolved=int(np.count_nonzero(unresolved)),
+        response_ms=_percentiles((operations.done - planned)[completed]),
+        queue_ms=_percentiles(queue),
+        service_ms=_percentiles(service),
+        lag_ms=_percentiles(own_lag_ns(history)),
+        throughput=round(int(np.count_nonzero(completed)) / window_s, 3) if window_s and completed.any() else None,
+    )
+
+
+def own_lag_ns(history: History) -> np.ndarray:
+    """How late the generator itself was, ns, shape (operations sent,): sent - max(due, the previous accepted).
+
+    A submit that takes its time delays what comes after it; that is the pool's doing and is not counted here.
+    """
+    operations = history.operations
+    rows = np.flatnonzero(history.in_phase(Phase.MEASURED) & (operations.due > 0) & (operations.sent > 0))
+    if not len(rows):
+        return np.zeros(0, dtype=np.int64)
+    due, sent, accepted = operations.due[rows], operations.sent[rows], operations.accepted[rows]
+    previous = np.concatenate([[0], accepted[:-1]])
+    return np.asarray(sent - np.maximum(due, previous))
+
+
+def faults(history: History) -> tuple[Injected, ...]:
+    """Every harm that was done, or tried."""
+    return tuple(
+        Injected(
+            kind=fault.kind,
+            target=fault.target,
+            pid=fault.pid,
+            begin_s=round(history.seconds(fault.begin), 6),
+            end_s=round(history.seconds(fault.end), 6),
+            effective=fault.effective,
+            in_flight=len(fault.held),
+            operations=fault.held,
+            why=fault.why,
+        )
+        for fault in history.faults
+    )
+
+
+def recovery(history: History) -> Recovery | None:
+    """The three moments of recovery; None where no worker was harmed.
+
+    - detected: the first operation that failed, or the first answer of a worker born after the harm, while the harm lasted
+      or the dead stayed dead;
+    - capacity: as many live workers as were seen working at once before have each ended an operation since, and the
+      rendezvous afterwards saw as many at once;
+    - steady: after what lasts was undone, the start of the first of three consecutive windows of 250 ms with at least 99 % success and a p95 of the
+      response time of at most twice that before the fault (and 5 ms).
+    """
+    struck = [fault for fault in history.faults if fault.effective == "yes" and "the pool's own" not in fault.target]
+    if not struck:
+        return None
+    begin = min(fault.begin for fault in struck)
+    healed = max((fault.end for fault in struck if fault.kind == "stall"), default=begin)
+    moments = (_detected(history, struck, begin), _whole(history, struck, healed), _steady(history, begin, healed))
+    detect, capacity, steady = (None if moment is None else round((moment - begin) / 1e6, 3) for moment in moments)
+    return Recovery(detect_ms=detect, capacity_ms=capacity, steady_ms=steady)
+
+
+def _percentiles(values_ns: np.ndarray) -> Figures:
+    figures: Figures = {}
+    for name, quantile in QUANTILES.items():
+        value = percentile(values_ns, quantile)
+        figures[name] = None if value is None else round(value / 1e6, 4)
+    figures["max"] = round(float(values_ns.max()) / 1e6, 4) if len(values_ns) else None
+    return figures
+
+
+def _worker_times(history: History, completed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Service and queue time in ns of the executions of completed operations."""
+    operations, executions = history.operations, history.executions
+    rows = (executions.ended > 0) & (executions.op >= 0) & (executions.op < len(operations))
+    op = executions.op[rows]
+    wanted = completed[op]
+    service = (executions.ended[rows] - executions.started[rows])[wanted]
+    queue = (executions.started[rows] - operations.sent[op])[wanted]
+    return np.asarray(service), np.asarray(queue)
+
+
+def _detected(history: History, struck: list[Fault], begin: int) -> int | None:
+    operations, executions = history.operations, history.executions
+    lasting = [fault.end for fault in struck if fault.kind == "stall"]
+    until = max(lasting) if lasting else math.inf
+    failed = history.ended(Outcome.POOL_ERROR, Outcome.REJECTED, Outcome.CANCELLED) & (operations.done >= begin)
+    signs = operations.done[failed & (operations.phase != Phase.AFTER_CLOSE)].tolist()
+    before = set(zip(*_incarnations(history, executions.started < begin), strict=True))
+    after = executions.started >= begin
+    signs += [
+        started
+        for pid, start_time, started in zip(
+            *_incarnations(history, after), executions.started[after].tolist(), strict=True
+        )
+        if (pid, start_time) not in before and _born_after(history, pid, start_time, begin)
+    ]
+    return min((sign for sign in signs if sign < until), default=None)
+
+
+def _incarnations(history: History, rows: np.ndarray) -> tuple[list[int], list[int]]:
+    return history.executions.pid[rows].tolist(), history.executions.start_time[rows].tolist()
+
+
+def _born_after(history: History, pid: int, start_time: int, moment: int) -> bool:
+    seen = next((i.seen for i in history.incarnations if (i.pid, i.start_time) == (pid, start_time)), 0)
+    return seen >= moment
+
+
+def _whole(history: History, struck: list[Fault], healed: int) -> int | None:
+    before, after = history.first("capacity", "probe-before"), history.first("capacity", "probe-after")
+    if before is None or after is None or not before.value or (after.value or 0) < before.value:
+        return None
+    dead = {(fault.pid, fault.start_time) for fault in struck if fault.kind == "kill"}
+    executions = history.executions
+    rows = executions.ended >= healed
+    first_end: dict[tuple[int, int, int], int] = {}
+    for pid, start_time, tid, ended in zip(
+        *_incarnations(history, rows), executions.tid[rows].tolist(), executions.ended[rows].tolist(), strict=True
+    ):
+        if (pid, start_time) not in dead:
+            worker = (pid, start_time, tid)
+            first_end[worker] = min(first_end.get(worker, ended), ended)
+    answered = sorted(first_end.values())
+    return answered[int(before.value) - 1] if len(answered) >= before.value else None
+
+
+def _steady(history: History, begin: int, healed: int) -> int | None:
+    operations = history.operations
+    measured = history.in_phase(Phase.MEASURED) & (operations.due > 0)
+    good = measured & history.ended(Outcome.OK, Outcome.USER_ERROR)
+    response = operations.done - operations.due
+    baseline = response[good & (operations.done < begin)]
+    if len(baseline) < BASELINE_ENOUGH:
+        return None
+    usual = percentile(baseline, 0.95) or 0.0
+    ceiling = max(BAND_FACTOR * usual, usual + BAND_MS * 1e6)
+    due = operations.due[measured]
+    end = int(due.max()) if len(due) else healed
+    steady_since, run = healed, 0
+    # Whole windows only: one that the load leaves half-way says nothing.
+    for start in range(healed, end - WINDOW_NS + 1, WINDOW_NS):
+        window = measured & (operations.due >= start) & (operations.due < start + WINDOW_NS)
+        count = int(np.count_nonzero(window))
+        if count < ENOUGH:
+            continue
+        fine = window & good
+        times = np.sort(response[fine])
+        slow = len(times) and times[math.ceil(0.95 * len(times)) - 1] > ceiling
+        if np.count_nonzero(fine) < SUCCESS_FLOOR * count or slow:
+            run = 0
+            continue
+        steady_since = start if run == 0 else steady_since
+        run += 1
+        if run == SUSTAINED_WINDOWS:
+            return steady_since
+    return None
