@@ -117,12 +117,12 @@ def faults(history: History) -> tuple[Injected, ...]:
 def recovery(history: History) -> Recovery | None:
     """The three moments of recovery; None where no worker was harmed.
 
-    - detected: the first operation that failed, or the first answer of a worker born after the harm, while the harm lasted
-      or the dead stayed dead;
+    - detected: the first operation that failed, or the first one begun by a worker born after the harm; a stall can
+      only be noticed while it lasts;
     - capacity: as many live workers as were seen working at once before have each ended an operation since, and the
       rendezvous afterwards saw as many at once;
-    - steady: after what lasts was undone, the start of the first of three consecutive windows of 250 ms with at least 99 % success and a p95 of the
-      response time of at most twice that before the fault (and 5 ms).
+    - steady: after what lasts was undone, the start of the first of three consecutive windows of 250 ms with at least
+      99 % success and a p95 of the response time of at most twice that before the fault (and 5 ms more).
     """
     struck = [fault for fault in history.faults if fault.effective == "yes" and "the pool's own" not in fault.target]
     if not struck:

@@ -91,14 +91,14 @@ class Operation:
 # --- what a pool claims -----------------------------------------------------------------------------------------
 
 
-class Claim(Value, kw_only=True):
+class Claim(Value, frozen=True, kw_only=True):
     """What a pool's own documentation says of one promise, and where."""
 
     made: Literal["promised", "declined"]
     source: str
 
 
-class Claims(Value, kw_only=True):
+class Claims(Value, frozen=True, kw_only=True):
     """What a pool says of itself; the implied promises need not be listed.
 
     Attributes:
@@ -123,21 +123,21 @@ class Claims(Value, kw_only=True):
 # --- load -------------------------------------------------------------------------------------------------------
 
 
-class Step(Value, kw_only=True):
+class Step(Value, frozen=True, kw_only=True):
     """A rate held for a while; a rate of 0 is a pause."""
 
     rate: float
     seconds: float
 
 
-class Placed(Value, kw_only=True):
+class Placed(Value, frozen=True, kw_only=True):
     """One operation of a certain kind at a certain moment, beside the mix."""
 
     at_s: float
     kind: str
 
 
-class Load(Value, kw_only=True):
+class Load(Value, frozen=True, kw_only=True):
     """Open-loop load: operations are due when the schedule says, whatever became of the earlier ones.
 
     Attributes:
@@ -163,7 +163,7 @@ class Load(Value, kw_only=True):
 # --- faults -----------------------------------------------------------------------------------------------------
 
 
-class FaultSpec(Value, kw_only=True):
+class FaultSpec(Value, frozen=True, kw_only=True):
     """A harm to be done: what, to whom, when, and what it must meet to prove anything.
 
     Attributes:
@@ -206,7 +206,7 @@ Stage = Literal[
 ]
 
 
-class Scenario(Value, kw_only=True):
+class Scenario(Value, frozen=True, kw_only=True):
     """A named experiment together with the promises that it examines.
 
     Attributes:
@@ -222,7 +222,7 @@ class Scenario(Value, kw_only=True):
     faults: tuple[FaultSpec, ...] = ()
 
 
-class Bounds(Value, kw_only=True):
+class Bounds(Value, frozen=True, kw_only=True):
     """How long anything may take, in seconds; whoever exceeds its bound is ended, and that is recorded."""
 
     open_s: float
@@ -233,7 +233,7 @@ class Bounds(Value, kw_only=True):
     total_s: float
 
 
-class Limits(Value, kw_only=True):
+class Limits(Value, frozen=True, kw_only=True):
     """The blast radius: faults beyond it are refused before anything is harmed."""
 
     max_share: float
@@ -242,14 +242,14 @@ class Limits(Value, kw_only=True):
     max_processes: int
 
 
-class Target(Value, kw_only=True):
+class Target(Value, frozen=True, kw_only=True):
     """The pool to be proven, and the reference of its factory; what it claims is known once it is built."""
 
     name: str
     factory: str
 
 
-class Plan(Value, kw_only=True):
+class Plan(Value, frozen=True, kw_only=True):
     """One experiment whole: judged again from a saved file, it means the same."""
 
     schema: str = SCHEMA

@@ -46,8 +46,8 @@ def layer(request: pytest.FixtureRequest) -> int:
     """The layer of this test: its marker's, else the one chosen, else 2."""
     mark = request.node.get_closest_marker("layer")
     chosen: int | None = request.config.getoption("--layer")
-    if mark is not None:
-        return chosen if chosen in mark.args else int(mark.args[0])
+    if mark is not None and chosen not in mark.args:
+        return int(mark.args[0])
     return chosen or 2
 
 

@@ -1,4 +1,4 @@
-"""The promise `closes-cleanly`: closing returns, in bounded time and without an error, and ends the acceptance of work."""
+"""The promise `closes-cleanly`: closing returns in bounded time, without an error, and for good."""
 
 from poolproof.checks.record import describe_some
 from poolproof.checks.verdict import Answer, Evidence, unknown

@@ -28,7 +28,7 @@ def contains_the_blast(history: History) -> Answer:
     evidence = []
     for op in struck[:SHOWN]:
         end = int(operations.done[op]) or int(operations.sent[op])
-        # What failed, failed of the last harm before that; what was never resolved, of the first harm that found it open.
+        # What failed is laid to the last harm before; what was never resolved, to the first that found it open.
         sent = int(operations.sent[op])
         before = [entry for entry in harms if entry[0] <= end]
         since = [entry for entry in harms if entry[0] > sent]

@@ -1,5 +1,6 @@
-"""The promise `leaves-nothing-behind`: after a close, and after the end of the pool's process, nothing of it remains."""
+"""The promise `leaves-nothing-behind`: nothing remains after a close, nor after the pool's process."""
 
+from itertools import pairwise
 from typing import Final
 
 from poolproof.checks.verdict import SHOWN, Answer, Evidence, unknown
@@ -9,7 +10,7 @@ _AFTER: Final = {"close": "close of the pool", "lab": "pool's own process"}
 
 
 def leaves_nothing_behind(history: History) -> Answer:
-    """Broken where residue grows with each of three further cycles, a worker lives on, or anything outlives the lab by 2 s."""
+    """Broken where residue grows with each cycle, a worker lives on, or anything outlives the lab by 2 s."""
     executions = history.executions
     last_run = dict(
         zip(
@@ -57,7 +58,7 @@ def _growth(history: History) -> list[Evidence]:
     grown = []
     for category, events in _counts(history).items():
         values = [int(event.value or 0) for event in events]
-        if len(values) > 1 and all(later > earlier for earlier, later in zip(values, values[1:], strict=False)):
+        if len(values) > 1 and all(later > earlier for earlier, later in pairwise(values)):
             grown.append(
                 Evidence(
                     text=f"{category} grew with every cycle of opening and closing: "

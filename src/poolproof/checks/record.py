@@ -71,7 +71,8 @@ def describe(history: History, op: int, happened: str, at: int = 0) -> Evidence:
     began = (
         "no worker began it"
         if row is None
-        else f"worker pid {history.executions.pid[row]} began it at {history.seconds(int(history.executions.started[row])):.3f} s"
+        else f"worker pid {history.executions.pid[row]} began it at "
+        f"{history.seconds(int(history.executions.started[row])):.3f} s"
         + ("" if history.executions.ended[row] else " and left no end of it")
     )
     return Evidence(

@@ -8,7 +8,7 @@ from poolproof.history import History, Phase
 
 
 def resolves_every_operation(history: History) -> Answer:
-    """Broken by an operation without an outcome at the last heal (or its sending) + max(3 s, 3 × detection), or by a later one."""
+    """Broken by an operation that has no outcome by the last heal (or its sending) + max(3 s, 3 × detection)."""
     operations = history.operations
     sent = (operations.sent > 0) & (operations.phase != Phase.AFTER_CLOSE)
     if not sent.any():
@@ -29,9 +29,7 @@ def resolves_every_operation(history: History) -> Answer:
     if open_still.any():
         count = int(np.count_nonzero(open_still))
         return "unknown", [
-            Evidence(
-                text=f"{count} operations were open when the watch ended, less than {patience_s:g} s after they were sent"
-            ),
+            Evidence(text=f"{count} operations were open when the watch ended, sent less than {patience_s:g} s before"),
             *describe_some(history, open_still, "was still open"),
         ]
     return "kept", []

@@ -28,8 +28,8 @@ def survives_worker_death(history: History) -> Answer:
         served = int(np.count_nonzero(later & history.ended(Outcome.OK, Outcome.USER_ERROR)))
         return "broken", [
             Evidence(
-                text=f"of {count} operations sent later than {history.claims.detection_s:g} s after the death of worker "
-                f"pid {last.pid} at {history.seconds(last.begin):.3f} s, {served} succeeded",
+                text=f"of {count} operations sent later than {history.claims.detection_s:g} s after the death of "
+                f"worker pid {last.pid} at {history.seconds(last.begin):.3f} s, {served} succeeded",
                 pid=last.pid,
                 start_time=last.start_time,
                 at_s=round(history.seconds(last.begin), 6),

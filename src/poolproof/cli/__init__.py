@@ -1,7 +1,7 @@
 """The command line: `main` turns every outcome into one exit status and every misuse into one line."""
 
 import sys
-from typing import Final
+from typing import Any, Final
 
 __all__ = ["main"]
 
@@ -31,13 +31,13 @@ def _run(arguments: list[str]) -> int:
     from poolproof.errors import PoolproofError
 
     # Newer releases of typer carry click inside, older ones depend on it: this is its base of usage errors in both.
-    command_line_error = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
+    command_line_error: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
     try:
         answer = app(args=arguments or ["--help"], prog_name="poolproof", standalone_mode=False)
     except typer.Abort:
         raise KeyboardInterrupt from None
     except command_line_error as error:
-        return _refuse(error.format_message())  # type: ignore[attr-defined]  # found by name above
+        return _refuse(error.format_message())
     except PoolproofError as error:
         return _refuse(str(error))
     if not arguments:

@@ -6,7 +6,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.status import Status
 
-from poolproof.lab import Progress
+from poolproof.lab.launch import Progress
 
 
 class Display:
@@ -38,6 +38,6 @@ class Display:
                 self._console.print(f"{target}: {scenario} …", highlight=False, soft_wrap=True)
         if self._status is not None:
             self._status.update(
-                f"{target} · [bold]{scenario}[/bold] · {progress.stage} · {progress.done} of {progress.sent} operations done, "
+                f"{target} · [bold]{scenario}[/bold] · {progress.stage} · {progress.done} of {progress.sent} done, "
                 f"{progress.failed} failed · {time.monotonic() - self._began:.0f} s"
             )

@@ -5,9 +5,10 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -20,8 +21,8 @@ from poolproof.errors import UsageError
 from poolproof.experiment.scenarios import find_scenarios
 from poolproof.faults import check_plan
 from poolproof.history import History, Journal, Lifecycle, collect, load, save
-from poolproof.lab import Progress, run_plan
-from poolproof.plan import PROMISES, Bounds, Limits, Made, Plan, Scenario
+from poolproof.lab.launch import Progress, run_plan
+from poolproof.plan import PROMISES, Bounds, Claims, Limits, Made, Plan
 from poolproof.pools import find_target
 from poolproof.workloads import reference
 
@@ -98,22 +99,15 @@ def prove(
     """
     plans = plan_proof(target, effective, layer=layer, seed=seed, scenarios=scenarios)
     with _home(report) as home:
-        histories = []
-        for plan in plans:
-            folder = home / plan.scenario.name
-            _make_empty(folder)
-            histories.append(
-                (
-                    carry_out(
-                        plan,
-                        folder,
-                        ephemeral=report is None,
-                        watcher=lambda progress, name=plan.scenario.name: watcher(target, name, progress),
-                    ),
-                    str(folder) if report is not None else "",
-                )
-            )
-        return combine(histories)
+        return combine(_run_all(plans, home, report is not None, watcher))
+
+
+def _run_all(plans: tuple[Plan, ...], home: Path, stays: bool, watcher: Watcher) -> Iterator[tuple[History, str]]:
+    for plan in plans:
+        folder = home / plan.scenario.name
+        _make_empty(folder)
+        watch = partial(watcher, plan.target.name, plan.scenario.name)
+        yield carry_out(plan, folder, ephemeral=not stays, watcher=watch), str(folder) if stays else ""
 
 
 def plan_proof(
@@ -186,10 +180,22 @@ def judge_folder(folder: Path) -> Proof:
     return combine([(load(run), str(run)) for run in runs or [folder]])
 
 
-def combine(histories: list[tuple[History, str]]) -> Proof:
-    """Judge each history and combine the verdicts: a promise is broken if any scenario broke it."""
-    outcomes = tuple(_outcome(history, folder) for history, folder in histories)
-    first = histories[0][0]
+def combine(histories: Iterable[tuple[History, str]]) -> Proof:
+    """Judge each history as it comes and combine the verdicts: a promise is broken if any scenario broke it.
+
+    Args:
+        histories: one a scenario, each with the folder that it is kept in; at least one.
+    """
+    judged: list[Outcome] = []
+    plan, claims, machine = None, Claims(), {}
+    for history, folder in histories:
+        judged.append(_outcome(history, folder))
+        # A pool that could not be built in one scenario has said nothing of itself there.
+        claims = history.claims if history.claims != Claims() else claims
+        plan, machine = history.plan, history.environment
+    if plan is None:
+        raise UsageError("nothing was run, so there is nothing to judge")
+    outcomes = tuple(judged)
     promises = {}
     for name in PROMISES:
         found = [finding for outcome in outcomes for finding in outcome.findings if finding.promise == name]
@@ -200,17 +206,17 @@ def combine(histories: list[tuple[History, str]]) -> Proof:
             evidence = (Evidence(text=f"broken in {hits} of {len(found)} scenarios that examined it"), *evidence)
         if verdict is None:
             evidence = (Evidence(text="none of the scenarios that were run examines it"),)
-        promises[name] = Promise(made=first.claims.made(name), verdict=verdict, evidence=evidence)
+        promises[name] = Promise(made=claims.made(name), verdict=verdict, evidence=evidence)
     counted = [p.verdict for p in promises.values() if p.made in COUNTED and p.verdict is not None]
     return Proof(
-        target=first.plan.target.name,
-        layer=first.plan.layer,
-        seed=first.plan.seed,
-        workload=first.plan.workload,
+        target=plan.target.name,
+        layer=plan.layer,
+        seed=plan.seed,
+        workload=plan.workload,
         verdict=worst(counted),
         promises=promises,
         scenarios=outcomes,
-        environment=first.environment,
+        environment=machine,
     )
 
 
@@ -251,8 +257,9 @@ def _notes(history: History) -> Iterator[Evidence]:
             seconds = (fault.end - fault.begin) / 1e9
             held = ", ".join(map(str, fault.held))
             yield Evidence(
-                text=f"worker pid {fault.pid} was stopped for {seconds:.2f} s from {history.seconds(fault.begin):.3f} s on and "
-                f"nobody noticed: operation {held}, which it held, waited until it went on, and no other worker took its place",
+                text=f"worker pid {fault.pid} was stopped for {seconds:.2f} s from {history.seconds(fault.begin):.3f} s "
+                f"on and nobody noticed: operation {held}, which it held, waited until it went on, and no other worker "
+                "took its place",
                 scenario=history.plan.scenario.name,
                 op=fault.held[0] if fault.held else None,
                 pid=fault.pid,
@@ -291,22 +298,3 @@ def _make_empty(folder: Path) -> None:
         raise UsageError(f"{folder} holds something that is no run of poolproof; name another folder for the report")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-
-
-def scenario_names(plans: tuple[Plan, ...]) -> tuple[str, ...]:
-    """The scenarios of a proof, in order."""
-    return tuple(plan.scenario.name for plan in plans)
-
-
-__all__ = [
-    "COUNTED",
-    "Outcome",
-    "Promise",
-    "Proof",
-    "Scenario",
-    "carry_out",
-    "combine",
-    "judge_folder",
-    "plan_proof",
-    "prove",
-]

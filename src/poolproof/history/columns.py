@@ -2,7 +2,7 @@
 
 import mmap
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 import numpy as np
@@ -11,7 +11,7 @@ from poolproof.errors import HistoryError
 from poolproof.history.schema import Operations, column_types
 
 FOLDER: Final = "client"
-_FORMATS: Final = {np.int64: "q", np.int32: "i", np.uint8: "B"}
+_FORMATS: Final[dict[type[np.generic], Literal["q", "i", "B"]]] = {np.int64: "q", np.int32: "i", np.uint8: "B"}
 
 
 class Kinds(msgspec.Struct, frozen=True, kw_only=True):

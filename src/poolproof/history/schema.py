@@ -46,9 +46,9 @@ class Phase(IntEnum):
 class Operations:
     """One row an operation that was planned, in order of `op`, which is also its row number.
 
-    Times are ns of CLOCK_MONOTONIC, 0 where it never happened: `due` by the schedule, `sent` before the pool's submit was
-    called, `accepted` when that returned or raised, `done` when the client saw the outcome, `cancelled_at` when the client
-    asked for it. `kind` indexes the history's list of kinds, `session`, `error` and `echoed` are -1 for none.
+    Times are ns of CLOCK_MONOTONIC, 0 where it never happened: `due` by the schedule, `sent` before the pool's submit
+    was called, `accepted` when that returned or raised, `done` when the client saw the outcome, `cancelled_at` when the
+    client asked for it. `kind` indexes the history's list of kinds, `session`, `error` and `echoed` are -1 for none.
     """
 
     op: Annotated[I64, np.int64]
@@ -75,8 +75,8 @@ class Operations:
 class Executions:
     """One row an execution that a worker began, in order of `started`.
 
-    `ended` is 0 where the worker left no end record, `raised` 1 where the call raised. `session` is the token found in the
-    session's state, `epoch` the random number written there at its first use, `counter` its uses so far.
+    `ended` is 0 where the worker left no end record, `raised` 1 where the call raised. `session` is the token found in
+    the session's state, `epoch` the random number written there at its first use, `counter` its uses so far.
     """
 
     op: Annotated[I64, np.int64]
@@ -104,7 +104,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Base of the rows of the small tables."""
 
 
-class Error(Row, kw_only=True):
+class Error(Row, frozen=True, kw_only=True):
     """One distinct error that operations ended with; `operations.error` is its number."""
 
     error: int
@@ -114,7 +114,7 @@ class Error(Row, kw_only=True):
     cause: str
 
 
-class Incarnation(Row, kw_only=True):
+class Incarnation(Row, frozen=True, kw_only=True):
     """One life of a process below the lab; `gone` is 0 where it outlived the watch."""
 
     pid: int
@@ -125,7 +125,7 @@ class Incarnation(Row, kw_only=True):
     command: str
 
 
-class Fault(Row, kw_only=True):
+class Fault(Row, frozen=True, kw_only=True):
     """One harm done to one process.
 
     Attributes:
@@ -149,7 +149,7 @@ class Fault(Row, kw_only=True):
     held: tuple[int, ...] = ()
 
 
-class Sample(Row, kw_only=True):
+class Sample(Row, frozen=True, kw_only=True):
     """What the run's processes used at one moment; ticks are clock ticks of the lab's main thread (the generator)."""
 
     at: int
@@ -161,7 +161,7 @@ class Sample(Row, kw_only=True):
     lab_files: int
 
 
-class Lifecycle(Row, kw_only=True):
+class Lifecycle(Row, frozen=True, kw_only=True):
     """An event of the run itself: a stage that began or ended, a capacity that was probed, a process that ended."""
 
     event: str
@@ -171,7 +171,7 @@ class Lifecycle(Row, kw_only=True):
     detail: str = ""
 
 
-class Leftover(Row, kw_only=True):
+class Leftover(Row, frozen=True, kw_only=True):
     """Something that stayed behind: `after` says what should have ended it (`cycle`, `close`, `lab`)."""
 
     after: str

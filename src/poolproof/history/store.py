@@ -94,7 +94,7 @@ class History:
 
     def kind_of(self, op: int) -> str:
         """The kind of an operation, in words."""
-        return self.kinds[self.operations.kind[op]]
+        return self.kinds[int(self.operations.kind[op])]
 
     def of_kinds(self, names: frozenset[str]) -> np.ndarray:
         """Mask of the operations of the named kinds; shape (operations,)."""

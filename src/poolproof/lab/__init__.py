@@ -1,5 +1,6 @@
-"""The processes of a run: keeper, conductor and lab, and how the caller starts and outlives them."""
+"""The processes of a run: keeper, conductor and lab; `launch` is the caller's side.
 
-from poolproof.lab.launch import Ended, Progress, run_plan
+Nothing is imported here: the keeper lives in this package and must stay small and single-threaded.
+"""
 
-__all__ = ["Ended", "Progress", "run_plan"]
+__all__: list[str] = []

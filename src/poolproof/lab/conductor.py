@@ -1,7 +1,7 @@
 """The conductor: injects the faults of a plan at their moments, watches the run's processes, tells of its progress.
 
-One synchronous selector loop; all its state is owned by its one thread. It is woken by messages of keeper and lab, by the
-pidfds of the lab's descendants, and by its own agenda of moments.
+One synchronous selector loop; all its state is owned by its one thread. It is woken by messages of keeper and lab, by
+the pidfds of the lab's descendants, and by its own agenda of moments.
 """
 
 import contextlib

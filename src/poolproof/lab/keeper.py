@@ -1,7 +1,7 @@
 """The keeper: stands between the caller and a run, and ends the run whole, whoever dies. Standard library only.
 
-It is the parent of conductor and lab and the subreaper of everything below, so an orphan of the run becomes its child and
-is found. It holds, before any harm is done, a pidfd of whatever is about to be stopped. Who watches whom:
+It is the parent of conductor and lab and the subreaper of everything below, so an orphan of the run becomes its child
+and is found. It holds, before any harm is done, a pidfd of whatever is about to be stopped. Who watches whom:
 
 - the keeper watches the caller (pidfd and end-of-file), the conductor and the lab (pidfds: a forked worker inherits the
   lab's end of a channel, so end-of-file alone would not tell of the lab's death);

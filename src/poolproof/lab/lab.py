@@ -1,7 +1,7 @@
 """The lab: builds the pool and drives it, stage by stage. A pool that hangs costs this process and nothing else.
 
-Before each stage it tells the keeper how long the stage may take; the stage itself then calls the pool on this thread and
-needs no time-out of its own.
+Before each stage it tells the keeper how long the stage may take; the stage itself then calls the pool on this thread
+and needs no time-out of its own.
 """
 
 import contextlib

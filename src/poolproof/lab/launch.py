@@ -1,9 +1,11 @@
-"""The caller's side of a run: starts the keeper, hears of the progress, and leaves nothing behind if the keeper dies."""
+"""The caller's side of a run: starts the keeper, hears it out, and sweeps if it dies."""
 
 import json
 import os
 import secrets
 import select
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -38,7 +40,7 @@ class Ended:
     """How a run ended.
 
     Attributes:
-        reason: empty where it went its whole way; else why its record is incomplete, so that nothing can be called kept.
+        reason: why its record is incomplete, so that nothing can be called kept; empty where it went its whole way.
         hung: the stage in which the lab exceeded its bound and was ended.
         own_doing: whether the lab ended itself against the plan: the pool took its own process along.
     """
@@ -49,7 +51,11 @@ class Ended:
 
 
 def run_plan(
-    plan: plans.Plan, folder: Path, *, ephemeral: bool = False, on_progress: Callable[[Progress], None] = lambda _: None
+    plan: plans.Plan,
+    folder: Path,
+    *,
+    ephemeral: bool = False,
+    on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Ended:
     """Carry out a plan in processes of its own; its raw record is then in `folder`.
 
@@ -68,7 +74,7 @@ def run_plan(
     orders = boot.Orders(
         folder=str(folder.resolve()),
         token=token,
-        sys_path=[os.getcwd() if entry == "" else entry for entry in sys.path],
+        sys_path=[str(Path.cwd()) if entry == "" else entry for entry in sys.path],
         caller_pid=os.getpid(),
         total_s=plan.bounds.total_s + plan.scenario.load.seconds,
         outlive_s=plan.bounds.outlive_s,
@@ -152,8 +158,6 @@ def _outlast(keeper: "subprocess.Popen[bytes]", orders: boot.Orders) -> None:
             interrupted = again
     sweep.sweep(orders.token)
     if keeper.returncode != 0:
-        import shutil
-
         shutil.rmtree(orders.temporary, ignore_errors=True)
     if interrupted is not None:
         raise interrupted
@@ -166,6 +170,4 @@ def _was_opened(folder: Path) -> bool:
 def _status(returncode: int | None) -> str:
     if returncode is None or returncode >= 0:
         return f"exit status {returncode}"
-    import signal
-
     return signal.Signals(-returncode).name

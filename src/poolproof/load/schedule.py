@@ -25,7 +25,7 @@ def stream(seed: int, number: int) -> np.random.Generator:
 def constant(step: Step, rng: np.random.Generator) -> npt.NDArray[np.float64]:
     """Evenly spaced arrivals, seconds after the step began; the first at half a gap."""
     count = round(step.rate * step.seconds)
-    return (np.arange(count) + 0.5) / step.rate if count else np.zeros(0)
+    return (np.arange(count, dtype=np.float64) + 0.5) / max(step.rate, 1e-12)
 
 
 def poisson(step: Step, rng: np.random.Generator) -> npt.NDArray[np.float64]:
@@ -75,7 +75,8 @@ def schedule(load: Load, kinds: Mapping[str, Kind], seed: int) -> Schedule:
     expected = sum(step.rate * step.seconds for step in load.steps)
     if expected > MAX_OPERATIONS:
         raise UsageError(
-            f"the load has about {expected:,.0f} operations, the most is {MAX_OPERATIONS:,}: lower the rate or the seconds"
+            f"the load has about {expected:,.0f} operations, the most is {MAX_OPERATIONS:,}: "
+            "lower the rate or the seconds"
         )
     rng = stream(seed, _ARRIVALS)
     begin_s, moments = 0.0, []
