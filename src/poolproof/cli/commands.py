@@ -243,5 +243,7 @@ def _print_plain(proof: Proof) -> None:
             f"unresolved {load.unresolved}",
             sep="\t",
         )
+        if outcome.generator.bottleneck:
+            print("note", outcome.name, f"its times can't be judged, {outcome.generator.bottleneck}", sep="\t")
         for note in outcome.notes:
             print("note", outcome.name, note.text, sep="\t")

@@ -58,6 +58,14 @@ class Watch(Struct, frozen=True, kw_only=True):
     interval_s: Annotated[float, Meta(ge=0.01, le=10)]
 
 
+class Budgets(Struct, frozen=True, kw_only=True):
+    """What the kit itself may cost: judged by `nox -s performance`."""
+
+    probe_p50_us: Positive
+    generator_rate_per_s: Positive
+    generator_lag_p99_ms: Positive
+
+
 class Config(Struct, frozen=True, kw_only=True):
     """The whole configuration, validated."""
 
@@ -67,3 +75,4 @@ class Config(Struct, frozen=True, kw_only=True):
     limits: Limits
     bounds: Bounds
     watch: Watch
+    budgets: Budgets

@@ -52,6 +52,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     verdict: Verdict
     load: figures.Load
+    generator: figures.Generator
     faults: tuple[figures.Injected, ...]
     recovery: figures.Recovery | None
     findings: tuple[Finding, ...]
@@ -242,6 +243,7 @@ def _outcome(history: History, folder: str) -> Outcome:
         name=history.plan.scenario.name,
         verdict=worst(f.verdict for f in findings if history.claims.made(f.promise) in COUNTED),
         load=figures.load_figures(history),
+        generator=figures.generator(history),
         faults=figures.faults(history),
         recovery=figures.recovery(history),
         findings=findings,
@@ -257,8 +259,8 @@ def _notes(history: History) -> Iterator[Evidence]:
             seconds = (fault.end - fault.begin) / 1e9
             held = ", ".join(map(str, fault.held))
             yield Evidence(
-                text=f"worker pid {fault.pid} was stopped for {seconds:.2f} s from {history.seconds(fault.begin):.3f} s "
-                f"on and nobody noticed: operation {held}, which it held, waited until it went on, and no other worker "
+                text=f"worker pid {fault.pid} was stopped for {seconds:.2f} s from {history.seconds(fault.begin):.3f} s"
+                f" on and nobody noticed: operation {held}, which it held, waited until it went on, and no other worker "
                 "took its place",
                 scenario=history.plan.scenario.name,
                 op=fault.held[0] if fault.held else None,

@@ -21,6 +21,7 @@ class Orders(NamedTuple):
         folder: the run folder.
         token: names the run in the environment of its processes.
         sys_path: the caller's.
+        directory: the caller's working directory, where the lab looks for targets and workloads too.
         caller_pid: whose death ends the run.
         total_s: the run's deadline, seconds after its start.
         outlive_s: how long something may outlive the lab.
@@ -31,6 +32,7 @@ class Orders(NamedTuple):
     folder: str
     token: str
     sys_path: list[str]
+    directory: str
     caller_pid: int
     total_s: float
     outlive_s: float

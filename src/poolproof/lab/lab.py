@@ -10,6 +10,7 @@ import faulthandler
 import gc
 import resource
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -279,6 +280,8 @@ def main(orders: boot.Orders, keeper_fd: int, conductor_fd: int) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     _, hard = resource.getrlimit(resource.RLIMIT_CORE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, hard))  # the keeper's SIGABRT asks for stacks, not for a core
+    if orders.directory not in sys.path:
+        sys.path.insert(0, orders.directory)
     stacks = (Path(orders.folder) / "stacks.txt").open("w")
     faulthandler.enable(stacks, all_threads=True)
     return Lab(orders, Channel.inherited(keeper_fd), Channel.inherited(conductor_fd)).run()

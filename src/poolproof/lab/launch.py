@@ -75,6 +75,7 @@ def run_plan(
         folder=str(folder.resolve()),
         token=token,
         sys_path=[str(Path.cwd()) if entry == "" else entry for entry in sys.path],
+        directory=str(Path.cwd()),
         caller_pid=os.getpid(),
         total_s=plan.bounds.total_s + plan.scenario.load.seconds,
         outlive_s=plan.bounds.outlive_s,

@@ -125,6 +125,10 @@ def _show_stories(proof: Proof, console: Console) -> None:
                 where = f"[{evidence.scenario}] " if evidence.scenario else ""
                 console.print(Text(f"  {where}{evidence.text}"))
     for outcome in proof.scenarios:
+        if outcome.generator.bottleneck:
+            console.print()
+            told = f"{proof.target} · {outcome.name}: its times can't be judged, {outcome.generator.bottleneck}"
+            console.print(Text(told, style="yellow"))
         for note in outcome.notes:
             console.print()
             console.print(Text(f"{proof.target} · noticed in {outcome.name}", style="bold"))
