@@ -2,6 +2,7 @@
 
 import contextlib
 import faulthandler
+import math
 import multiprocessing
 import os
 import select
@@ -114,7 +115,10 @@ def main() -> int:
 
 
 def tell(moments_s: Sequence[float | None]) -> str:
-    return ", ".join(f"over {WATCH_S:.0f} s" if moment_s is None else f"{moment_s:.2f} s" for moment_s in moments_s)
+    in_order_s = sorted(math.inf if moment_s is None else moment_s for moment_s in moments_s)
+    return ", ".join(
+        f"over {WATCH_S:.0f} s" if moment_s == math.inf else f"{moment_s:.2f} s" for moment_s in in_order_s
+    )
 
 
 def start(role: str, log: str) -> subprocess.Popen[str]:

@@ -49,6 +49,10 @@ class _Workload(Protocol):
     def setup(self) -> Callable[[], None] | None: ...
 
 
+class ProbeError(Exception):
+    """The probe could not write its record: an operation that ends so says nothing of the pool."""
+
+
 class Recorder:
     """The record file of this process: opened at the first call, before any fault can exhaust descriptors."""
 
@@ -58,7 +62,10 @@ class Recorder:
             line = stat.read()
         self.start_time = int(line[line.rindex(b")") + 2 :].split()[19])
         path = os.path.join(folder, f"{self.pid}-{self.start_time}.bin")
-        self.fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self.fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ProbeError(f"the record file {path} can't be opened: {error.strerror}") from error
 
 
 # One recorder for each process and folder. A fork inherits the table and must not write under its parent's name, so it
@@ -136,7 +143,12 @@ class Call:
 
         def record(kind: int) -> None:
             line = RECORD.pack(MAGIC, kind, *identity, time.monotonic_ns(), token, epoch, 0)
-            os.write(recorder.fd, line)
+            try:
+                written = os.write(recorder.fd, line)
+            except OSError as error:
+                raise ProbeError(f"a record of operation {self.op} can't be written: {error.strerror}") from error
+            if written != RECORD.size:
+                raise ProbeError(f"a record of operation {self.op} was written in part")
 
         record(STARTED)
         try:

@@ -260,7 +260,13 @@ class Story:
         """Something that stayed behind."""
         self._leftovers.append(
             Leftover(
-                after=after, what=what, owner="python -c worker", detail="alive", pid=pid, start_time=born(pid), at=ns(at)
+                after=after,
+                what=what,
+                owner="python -c worker",
+                detail="alive",
+                pid=pid,
+                start_time=born(pid),
+                at=ns(at),
             )
         )
         return self

@@ -14,8 +14,11 @@ from poolproof.checks.survives_worker_death import survives_worker_death
 from poolproof.checks.types_every_error import types_every_error
 from poolproof.checks.verdict import ORDER, Answer, Evidence, Finding, Verdict, worst
 from poolproof.history import History
+from poolproof.probe import ProbeError
 
 __all__ = ["CHECKS", "ORDER", "Answer", "Evidence", "Finding", "Verdict", "judge", "worst"]
+
+PROBE_ERROR: Final = f"{ProbeError.__module__}.{ProbeError.__qualname__}"
 
 Check = Callable[[History], Answer]
 
@@ -56,6 +59,7 @@ def judge(history: History, checks: dict[str, Check] = CHECKS) -> tuple[Finding,
 def _doubts(history: History) -> list[str]:
     """Why nothing in this history can be called kept; empty where it can."""
     reasons = [f"the run was cut short: {event.detail}" for event in history.lifecycle if event.event == "void"]
+    reasons += [f"the probe failed: {error.message}" for error in history.errors if error.type == PROBE_ERROR][:1]
     for number, spec in enumerate(history.plan.scenario.faults):
         rows = [fault for fault in history.faults if fault.fault == number]
         if not rows:

@@ -259,9 +259,9 @@ def _notes(history: History) -> Iterator[Evidence]:
             seconds = (fault.end - fault.begin) / 1e9
             held = ", ".join(map(str, fault.held))
             yield Evidence(
-                text=f"worker pid {fault.pid} was stopped for {seconds:.2f} s from {history.seconds(fault.begin):.3f} s"
-                f" on and nobody noticed: operation {held}, which it held, waited until it went on, and no other worker "
-                "took its place",
+                text=f"worker pid {fault.pid} was stopped for {seconds:.2f} s from "
+                f"{history.seconds(fault.begin):.3f} s on and nobody noticed: operation {held}, which it held, waited "
+                "until it went on, and no other worker took its place",
                 scenario=history.plan.scenario.name,
                 op=fault.held[0] if fault.held else None,
                 pid=fault.pid,

@@ -70,7 +70,6 @@ class Conductor:
         self._plan = read_plan(self._folder)
         self._keeper, self._lab = keeper, lab
         self._journal = Journal(self._folder)
-        (self._folder / "executions").mkdir(exist_ok=True)
         self._follower = Follower(self._folder)
         self._undo = UndoRecords(keeper)
         self._selector = selectors.DefaultSelector()

@@ -17,6 +17,7 @@ from typing import Any, Final
 from poolproof import plan as plans
 from poolproof.clock import SECOND_NS, now_ns
 from poolproof.errors import TargetError
+from poolproof.history.records import FOLDER as RECORDS
 from poolproof.history.store import PLAN
 from poolproof.lab import boot, sweep
 from poolproof.lab.channel import Channel
@@ -70,6 +71,7 @@ def run_plan(
         KeyboardInterrupt: after every fault was undone and every process of the run ended.
     """
     (folder / PLAN).write_bytes(plans.encode(plan))
+    (folder / RECORDS).mkdir()  # before any process of the run: workers write there from their first operation on
     token = secrets.token_hex(8)
     orders = boot.Orders(
         folder=str(folder.resolve()),

@@ -1,0 +1,92 @@
+"""Every check catches a pool with its defect, by name, and is silent about a pool that has none."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import pytest
+
+from poolproof.config import Effective
+from poolproof.experiment import SCENARIOS, Proof, find_scenarios
+from poolproof.plan import PROMISES
+
+
+class Mutant(NamedTuple):
+    """A defective pool of `tests/pools/mutants.py`.
+
+    Attributes:
+        broken: the promise that it breaks.
+        factory: its name there.
+        scenario: the one that shows it.
+        inevitably: other promises that no pool with this defect can keep, and why.
+    """
+
+    broken: str
+    factory: str
+    scenario: str
+    inevitably: Mapping[str, str] = {}
+
+
+MUTANTS = (
+    Mutant("resolves-every-operation", "loses_what_a_dead_worker_held", "kill-one"),
+    Mutant("runs-at-most-once", "runs_some_operations_twice", "steady"),
+    Mutant("runs-at-most-once", "repeats_what_a_dead_worker_held", "kill-one"),
+    Mutant("returns-the-right-result", "returns_a_neighbours_result", "steady"),
+    Mutant("returns-the-right-result", "garbles_results", "kill-idle"),
+    Mutant("types-every-error", "wraps_errors_of_the_user", "awkward-work"),
+    Mutant("closes-cleanly", "hangs_in_close", "shutdown"),
+    Mutant("closes-cleanly", "raises_in_close", "shutdown"),
+    Mutant("closes-cleanly", "swallows_what_comes_late", "shutdown"),
+    Mutant("leaves-nothing-behind", "leaks_a_thread", "steady"),
+    Mutant("leaves-nothing-behind", "leaks_a_descriptor", "steady"),
+    Mutant("leaves-nothing-behind", "leaks_a_temporary_file", "steady"),
+    Mutant("leaves-nothing-behind", "leaks_a_zombie", "steady"),
+    Mutant("leaves-nothing-behind", "leaks_a_child", "steady"),
+    Mutant("leaves-nothing-behind", "leaves_its_workers_alive", "shutdown"),
+    Mutant("leaves-nothing-behind", "leaves_workers_when_its_process_dies", "parent-death"),
+    Mutant(
+        "survives-worker-death",
+        "is_dead_for_good_after_a_death",
+        "kill-one",
+        {
+            "contains-the-blast": "no victim held any of the operations that fail later",
+            "restores-capacity": "what fails at once does not run",
+        },
+    ),
+    Mutant("contains-the-blast", "fails_innocents_at_a_death", "kill-one"),
+    Mutant("restores-capacity", "does_not_replace_dead_workers", "kill-one"),
+)
+
+
+@pytest.mark.layer(2)
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: f"{mutant.broken}-{mutant.factory}")
+def test_a_defect_breaks_its_own_promise_and_no_other(
+    mutant: Mutant, experiment: Callable[..., Proof], quick: Effective
+) -> None:
+    proof = experiment(f"tests.pools.mutants:{mutant.factory}", scenarios=(mutant.scenario,), config=quick)
+
+    broken = {name for name, promise in proof.promises.items() if promise.verdict == "broken"}
+    assert broken == {mutant.broken, *mutant.inevitably}, proof.promises
+
+
+@pytest.mark.layer(2)
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_pool_without_a_defect_keeps_every_promise(
+    scenario: str, experiment: Callable[..., Proof], quick: Effective
+) -> None:
+    proof = experiment("tests.pools.clean:make", scenarios=(scenario,), config=quick)
+
+    doubted = [finding for finding in proof.scenarios[0].findings if finding.verdict != "kept"]
+    assert not doubted
+    assert proof.verdict == "kept"
+
+
+@pytest.mark.functional
+def test_the_scenarios_together_examine_every_promise() -> None:
+    scenarios = find_scenarios((), (100.0, 2.0, "poisson", 8))
+
+    assert {promise for scenario in scenarios for promise in scenario.examines} == set(PROMISES)
+
+
+@pytest.mark.functional
+def test_every_promise_has_a_mutant() -> None:
+    assert {mutant.broken for mutant in MUTANTS} == set(PROMISES)

@@ -1,0 +1,96 @@
+import pytest
+
+from poolproof.checks.closes_cleanly import closes_cleanly
+from poolproof.history import Outcome, Phase
+from poolproof.plan import Stage
+from tests.unit.histories import Story
+
+
+def test_it_is_kept_when_every_close_returned() -> None:
+    assert closes_cleanly(Story().op(0.1).closes(10).watched(13).history()) == ("kept", [])
+
+
+def test_it_is_broken_by_a_close_that_hangs() -> None:
+    story = Story().op(0.1).closes(10, took=None).event("hung", 14.0, "close").watched(14.1)
+    verdict, (evidence,) = closes_cleanly(story.history())
+    assert (verdict, evidence.at_s) == ("broken", 14.0)
+    assert "closing did not return within 4 s" in evidence.text
+
+
+def test_the_evidence_of_a_hanging_close_names_what_was_unresolved_meanwhile() -> None:
+    story = Story().op(0.1).hangs(0.2, by=12).closes(10, took=None).event("hung", 14.0, "close").watched(14.1)
+    _, evidence = closes_cleanly(story.history())
+    assert [(entry.op, entry.pid, entry.at_s) for entry in evidence[1:]] == [(1, 12, 0.2)]
+
+
+def test_the_evidence_of_a_hanging_close_tells_the_bound_of_the_last_close() -> None:
+    story = Story().event("stage", -5.0, "close", 99.0).closes(10, took=None).event("hung", 14.0, "close")
+    _, (evidence,) = closes_cleanly(story.history())
+    assert "within 4 s" in evidence.text
+
+
+def test_a_hang_of_another_stage_is_not_its_business() -> None:
+    story = Story().op(0.1).event("hung", 9.0, "load").closes(10)
+    assert closes_cleanly(story.history())[0] == "kept"
+
+
+def test_it_is_broken_by_a_close_that_raises() -> None:
+    story = Story().op(0.1).closes(10).event("close-raised", 10.2, "close", detail="ValueError: no")
+    verdict, (evidence,) = closes_cleanly(story.history())
+    assert (verdict, evidence.text, evidence.at_s) == ("broken", "closing raised ValueError: no", 10.2)
+
+
+def test_it_is_broken_by_an_operation_that_is_accepted_after_the_close_and_never_resolved() -> None:
+    story = Story().closes(10).hangs(11.0, phase=Phase.AFTER_CLOSE, by=None).event("stage-ended", 15.0, "settle")
+    verdict, (evidence,) = closes_cleanly(story.history())
+    assert (verdict, evidence.op, evidence.at_s) == ("broken", 0, 11.0)
+    assert "was accepted after the close and never resolved" in evidence.text
+
+
+def test_an_operation_after_the_close_that_was_not_watched_to_the_end_breaks_nothing() -> None:
+    story = Story().closes(10).hangs(11.0, phase=Phase.AFTER_CLOSE, by=None)
+    assert closes_cleanly(story.history())[0] == "kept"
+
+
+@pytest.mark.parametrize("outcome", [Outcome.REJECTED, Outcome.OK, Outcome.POOL_ERROR])
+def test_an_operation_after_the_close_may_end_in_any_way(outcome: Outcome) -> None:
+    story = Story().closes(10).op(11.0, phase=Phase.AFTER_CLOSE, outcome=outcome).event("stage-ended", 15.0, "settle")
+    assert closes_cleanly(story.history())[0] == "kept"
+
+
+def test_an_operation_that_hangs_since_before_the_close_is_not_its_business() -> None:
+    story = Story().hangs(0.1).closes(10).event("stage-ended", 15.0, "settle")
+    assert closes_cleanly(story.history())[0] == "kept"
+
+
+def test_it_is_unknown_when_no_close_was_seen() -> None:
+    verdict, (evidence,) = closes_cleanly(Story().op(0.1).watched(9).history())
+    assert (verdict, evidence.text) == ("unknown", "0 of 1 closings were seen through")
+
+
+def test_it_is_unknown_when_one_of_several_closes_was_not_seen_to_return() -> None:
+    story = Story().closes(-5).closes(-3, took=None).closes(10)
+    verdict, (evidence,) = closes_cleanly(story.history())
+    assert (verdict, evidence.text) == ("unknown", "2 of 3 closings were seen through")
+
+
+LOADED_CLOSES: tuple[Stage, ...] = ("close-loaded", "close-cancelling")
+
+
+def test_it_is_kept_when_closes_with_work_in_flight_return() -> None:
+    story = Story.of(stages=LOADED_CLOSES).closes(5, in_flight=2).closes(10, in_flight=30)
+    assert closes_cleanly(story.history())[0] == "kept"
+
+
+@pytest.mark.parametrize("in_flight", [(1, 30), (30, 1), (0, 0)])
+def test_it_is_unknown_when_too_little_was_in_flight_at_a_close(in_flight: tuple[int, int]) -> None:
+    story = Story.of(stages=LOADED_CLOSES).closes(5, in_flight=in_flight[0]).closes(10, in_flight=in_flight[1])
+    assert closes_cleanly(story.history())[0] == "unknown"
+
+
+def test_it_is_unknown_when_only_one_of_two_loaded_closes_came_about() -> None:
+    assert closes_cleanly(Story.of(stages=LOADED_CLOSES).closes(5, in_flight=9).history())[0] == "unknown"
+
+
+def test_an_ordinary_close_needs_no_work_in_flight() -> None:
+    assert closes_cleanly(Story().closes(5, in_flight=0).history())[0] == "kept"

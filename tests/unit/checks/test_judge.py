@@ -1,0 +1,116 @@
+from collections.abc import Callable
+
+import pytest
+
+from poolproof.checks import CHECKS, Answer, Evidence, Finding, Verdict, judge, worst
+from poolproof.history import History
+from poolproof.plan import PROMISES
+from tests.unit.histories import KILL, Story
+
+PROMISE = "runs-at-most-once"
+
+
+def answering(verdict: Verdict) -> dict[str, Callable[[History], Answer]]:
+    return {PROMISE: lambda history: (verdict, [Evidence(text="seen", op=3, pid=4, start_time=5, at_s=6.0)])}
+
+
+def crashing(history: History) -> Answer:
+    raise ZeroDivisionError("too clever")
+
+
+def the_finding(story: Story, verdict: Verdict = "kept") -> Finding:
+    (finding,) = judge(story.history(), answering(verdict))
+    return finding
+
+
+def test_there_is_a_check_for_every_promise() -> None:
+    assert tuple(CHECKS) == PROMISES
+
+
+def test_each_promise_that_the_scenario_examines_is_judged_in_its_order() -> None:
+    story = Story.of(examines=("closes-cleanly", "runs-at-most-once"))
+    assert [finding.promise for finding in judge(story.history())] == ["closes-cleanly", "runs-at-most-once"]
+
+
+@pytest.mark.parametrize("verdict", ["kept", "unknown", "broken"])
+def test_what_a_check_answers_is_the_finding(verdict: Verdict) -> None:
+    assert the_finding(Story.of(examines=(PROMISE,)), verdict).verdict == verdict
+
+
+def test_evidence_is_marked_with_its_scenario_and_else_left_as_it_is() -> None:
+    (evidence,) = the_finding(Story.of(examines=(PROMISE,), name="kill-one")).evidence
+    assert evidence == Evidence(text="seen", scenario="kill-one", op=3, pid=4, start_time=5, at_s=6.0)
+
+
+def test_a_check_that_crashes_could_not_tell() -> None:
+    (finding,) = judge(Story.of(examines=(PROMISE,)).history(), {PROMISE: crashing})
+    assert (finding.verdict, finding.evidence[0].text) == (
+        "unknown",
+        "the check crashed: ZeroDivisionError: too clever",
+    )
+
+
+def test_a_check_that_crashes_leaves_the_others_to_be_judged() -> None:
+    story = Story.of(examines=("closes-cleanly", PROMISE))
+    findings = judge(story.history(), {"closes-cleanly": crashing, **answering("kept")})
+    assert [finding.verdict for finding in findings] == ["unknown", "kept"]
+
+
+def test_nothing_is_kept_in_a_run_that_was_cut_short() -> None:
+    finding = the_finding(Story.of(examines=(PROMISE,)).event("void", 2.0, detail="the caller ended"))
+    assert (finding.verdict, finding.evidence[0].text) == ("unknown", "the run was cut short: the caller ended")
+
+
+def test_nothing_is_kept_where_a_fault_was_not_injected() -> None:
+    finding = the_finding(Story.of(KILL, examines=(PROMISE,)))
+    assert (finding.verdict, finding.evidence[0].text) == (
+        "unknown",
+        "the fault kill 1 worker (in-flight) at 1 s was not injected",
+    )
+
+
+def test_nothing_is_kept_where_the_second_of_two_faults_was_not_injected() -> None:
+    assert the_finding(Story.of(KILL, KILL, examines=(PROMISE,)).struck(11, 1.0)).verdict == "unknown"
+
+
+def test_nothing_is_kept_where_a_fault_had_no_effect() -> None:
+    finding = the_finding(Story.of(KILL, examines=(PROMISE,)).struck(11, 1.0, effective="no", why="it lived on"))
+    assert (finding.verdict, finding.evidence[0].text) == (
+        "unknown",
+        "the fault kill 1 worker (in-flight) at 1 s had no effect: it lived on",
+    )
+
+
+def test_nothing_is_kept_where_one_of_two_victims_was_not_harmed() -> None:
+    story = Story.of(KILL, examines=(PROMISE,)).struck(11, 1.0).struck(12, 1.0, effective="no")
+    assert the_finding(story).verdict == "unknown"
+
+
+@pytest.mark.parametrize("effective", ["yes", "pool-dead"])
+def test_a_fault_that_struck_or_found_the_pool_dead_raises_no_doubt(effective: str) -> None:
+    story = Story.of(KILL, examines=(PROMISE,))
+    story = story.struck(11, 1.0) if effective == "yes" else story.struck(0, 1.0, effective="pool-dead")
+    assert the_finding(story).verdict == "kept"
+
+
+def test_what_is_broken_stays_broken_whatever_the_doubts() -> None:
+    finding = the_finding(Story.of(KILL, examines=(PROMISE,)).event("void", 2.0, detail="why"), "broken")
+    assert (finding.verdict, [entry.text for entry in finding.evidence]) == ("broken", ["seen"])
+
+
+def test_doubts_are_told_before_what_the_check_said() -> None:
+    finding = the_finding(Story.of(examines=(PROMISE,)).event("void", 2.0, detail="why"), "unknown")
+    assert [entry.text for entry in finding.evidence] == ["the run was cut short: why", "seen"]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        ((), "unknown"),
+        (("kept",), "kept"),
+        (("kept", "unknown"), "unknown"),
+        (("unknown", "broken", "kept"), "broken"),
+    ],
+)
+def test_the_worst_verdict_is_broken_then_unknown_then_kept(verdicts: tuple[Verdict, ...], expected: Verdict) -> None:
+    assert worst(verdicts) == expected
