@@ -4,7 +4,7 @@ import pytest
 
 from poolproof.config import Effective, load_config
 
-QUICK = {"pool.workers": 3, "load.rate_per_s": 100.0, "load.seconds": 2.0, "bounds.close_s": 3.0}
+QUICK = {"pool.workers": 3, "load.rate_per_worker_per_s": 33.0, "load.seconds": 2.0, "bounds.close_s": 3.0}
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """What the kit itself costs: each figure is measured here, printed, and judged by the budgets in `config/`."""
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +30,7 @@ def say(capsys: pytest.CaptureFixture[str]) -> Say:
 
     def say_aloud(figure: str) -> None:
         with capsys.disabled():
-            print(f"\n  {figure} ({machine['python']}, {machine['cores']} cores, {machine['system']})")
+            sys.stdout.write(f"\n  {figure} ({machine['python']}, {machine['cores']} cores, {machine['system']})\n")
 
     return say_aloud
 

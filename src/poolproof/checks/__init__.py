@@ -59,6 +59,11 @@ def judge(history: History, checks: dict[str, Check] = CHECKS) -> tuple[Finding,
 def _doubts(history: History) -> list[str]:
     """Why nothing in this history can be called kept; empty where it can."""
     reasons = [f"the run was cut short: {event.detail}" for event in history.lifecycle if event.event == "void"]
+    reasons += [
+        f"the pool hung in the stage {event.stage!r} and its process was ended"
+        for event in history.lifecycle
+        if event.event == "hung" and event.stage not in ("close", "after-close")
+    ]
     reasons += [f"the probe failed: {error.message}" for error in history.errors if error.type == PROBE_ERROR][:1]
     for number, spec in enumerate(history.plan.scenario.faults):
         rows = [fault for fault in history.faults if fault.fault == number]

@@ -8,11 +8,13 @@ from poolproof.history import History, Outcome, Phase
 def closes_cleanly(history: History) -> Answer:
     """Broken by a close that hangs or raises, or by an operation that is accepted afterwards and never resolved."""
     operations = history.operations
-    hung = history.first("hung", "close")
+    hung = history.first("hung", "close") or history.first("hung", "after-close")
     if hung is not None:
-        bound = next((e.value for e in reversed(history.lifecycle) if e.event == "stage" and e.stage == "close"), None)
+        stage = history.last("stage", hung.stage)
+        within = "" if stage is None else f" within {stage.value:g} s"
+        what = "closing" if hung.stage == "close" else "submit, called after the close,"
         told = Evidence(
-            text=f"closing did not return within {bound:g} s; every thread's stack is in stacks.txt",
+            text=f"{what} did not return{within}; every thread's stack is in stacks.txt of the run folder",
             at_s=round(history.seconds(hung.at), 6),
         )
         waiting = (operations.sent > 0) & (operations.done == 0)

@@ -168,12 +168,10 @@ def _configure(
     here = Path("config")
     # The overlay of a project that has one; a folder that merely bears the name is left alone.
     found = here if folder is None and (here / f"layer_{layer}.toml").is_file() else folder
-    options = {
-        "load.workload": workload,
-        "pool.workers": workers,
-        "load.rate_per_s": rate,
-        "load.seconds": seconds,
-    }
+    options = {"load.workload": workload, "pool.workers": workers, "load.seconds": seconds}
+    if rate is not None:
+        size = workers or load_config(layer, found).config.pool.workers
+        options["load.rate_per_worker_per_s"] = rate / size
     return load_config(layer, found, options)
 
 

@@ -19,7 +19,7 @@ class Load(Struct, frozen=True, kw_only=True):
     """The load of a scenario: its workload, its rate, and how long its measured window lasts."""
 
     workload: str
-    rate_per_s: Annotated[float, Meta(gt=0, le=100_000)]
+    rate_per_worker_per_s: Annotated[float, Meta(gt=0, le=100_000)]
     seconds: Annotated[float, Meta(ge=2, le=86_400)]
     arrivals: Literal["constant", "poisson"]
     warm_up_operations: Count

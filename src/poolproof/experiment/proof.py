@@ -126,7 +126,8 @@ def plan_proof(
         )
     found = find_target(target)
     reference(config.load.workload)
-    ingredients = (config.load.rate_per_s, config.load.seconds, config.load.arrivals, config.load.warm_up_operations)
+    rate = config.load.rate_per_worker_per_s * config.pool.workers
+    ingredients = (rate, config.load.seconds, config.load.arrivals, config.load.warm_up_operations)
     chosen = find_scenarios(scenarios, ingredients)
     limits = Limits(**msgspec.structs.asdict(config.limits))
     for scenario in chosen:

@@ -12,6 +12,9 @@ _SAFETY: Final = ("resolves-every-operation", "runs-at-most-once", "returns-the-
 _CLOSING: Final = ("closes-cleanly", "leaves-nothing-behind")
 _DEATH: Final = ("survives-worker-death", "contains-the-blast", "restores-capacity")
 
+PEAK: Final = 2.5
+"""How much higher the rate is at the peak at which most workers are killed: so many must be busy at once."""
+
 Ingredients = tuple[float, float, str, int]
 """Rate (operations a second), seconds, arrivals, warm-up operations."""
 
@@ -72,13 +75,22 @@ def kill_idle(ingredients: Ingredients) -> Scenario:
 
 def kill_most(ingredients: Ingredients) -> Scenario:
     """SIGKILL to 60 % of the workers at once, all of them busy."""
+    rate, seconds, _, _ = ingredients
+    before, peak = 0.25 * seconds, 0.15 * seconds
     return Scenario(
         name="kill-most",
-        summary="SIGKILL to 60 % of the workers at once, all busy",
+        summary="SIGKILL to 60 % of the workers at once, all busy, at a peak of the load",
         stages=_LOADED,
         examines=(*_SAFETY, "types-every-error", *_CLOSING, *_DEATH),
-        load=_load(ingredients),
-        faults=(FaultSpec(kind="kill", share=0.6, at_s=0.25 * ingredients[1], patience_s=0.35 * ingredients[1]),),
+        load=_load(
+            ingredients,
+            steps=(
+                Step(rate=rate, seconds=before),
+                Step(rate=PEAK * rate, seconds=peak),
+                Step(rate=rate, seconds=seconds - before - peak),
+            ),
+        ),
+        faults=(FaultSpec(kind="kill", share=0.6, at_s=before + 0.2 * peak, patience_s=0.25 * seconds),),
     )
 
 

@@ -7,12 +7,16 @@ from poolproof.plan import FaultSpec, Limits
 
 
 def victims_wanted(spec: FaultSpec, live: int, limits: Limits) -> int:
-    """How many of `live` workers a fault is to harm: its count, or its share rounded up.
+    """How many of `live` workers a fault is to harm: its count, or its share.
+
+    A share is rounded up, or down where it is the rounding alone that would exceed the limits (60 % of two workers).
 
     Raises:
         BlastRadiusError: that would be more than the limits allow.
     """
     wanted = math.ceil(spec.share * live - 1e-9) if spec.share else spec.count
+    if spec.share and _exceeds(wanted, live, limits) and not _exceeds(math.floor(spec.share * live), live, limits):
+        wanted = math.floor(spec.share * live)
     if wanted > limits.max_share * live + 1e-9:
         raise BlastRadiusError(
             f"{spec.describe()}: {wanted} of {live} workers are more than limits.max_share = {limits.max_share:g}; "
@@ -24,6 +28,10 @@ def victims_wanted(spec: FaultSpec, live: int, limits: Limits) -> int:
             f"{limits.min_survivors}; lower the count or the limit"
         )
     return wanted
+
+
+def _exceeds(wanted: int, live: int, limits: Limits) -> bool:
+    return wanted > limits.max_share * live + 1e-9 or live - wanted < limits.min_survivors
 
 
 def check_plan(faults: tuple[FaultSpec, ...], workers: int, limits: Limits) -> None:

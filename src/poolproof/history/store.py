@@ -82,6 +82,10 @@ class History:
         """The first event of that name, of that stage where one is named."""
         return next((e for e in self.lifecycle if e.event == event and stage in ("", e.stage)), None)
 
+    def last(self, event: str, stage: str) -> Lifecycle | None:
+        """The last event of that name and stage."""
+        return next((e for e in reversed(self.lifecycle) if e.event == event and e.stage == stage), None)
+
     @property
     def origin(self) -> int:
         """The start of the measured window, or of the run where it never came to that: zero of all times shown."""

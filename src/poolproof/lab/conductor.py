@@ -261,7 +261,8 @@ class Conductor:
         return self._missed(
             injection,
             "no",
-            f"no {spec.coincide} victim was found within {spec.patience_s:g} s, {len(live)} workers alive",
+            f"not enough {spec.coincide} victims were found within {spec.patience_s:g} s among {len(live)} live workers"
+            + ("; raise the rate" if spec.coincide == "in-flight" else ""),
         )
 
     def _strike(self, injection: "Injection", victims: list[faults.Victim]) -> None:

@@ -33,6 +33,8 @@ _FINISH_S: Final = 3.0
 
 TARGET_FAILED: Final = 64
 """Exit status of a lab whose target or workload could not be loaded or built; it has said why."""
+LAB_FAILED: Final = 70
+"""Exit status of a lab that failed by an error of its own; its traceback is in output.txt."""
 
 
 class Keeper:
@@ -181,7 +183,8 @@ class Keeper:
         planned = how == "exited with status 0" or self._expects_parent_death
         if planned or how == f"exited with status {TARGET_FAILED}":
             return self._settle({"reason": "" if planned else "failed", "failure": self._failure})
-        own_doing = "killed by SIGKILL" not in how
+        # A stranger's SIGKILL (or the kernel's, out of memory) and the lab's own failure say nothing of the pool.
+        own_doing = how not in ("was killed by SIGKILL", f"exited with status {LAB_FAILED}")
         return self._settle({"reason": f"the lab {how}", "own_doing": own_doing}, wait=own_doing)
 
     def _end_hung_lab(self, stage: str, bound_s: float | None) -> dict[str, Any]:

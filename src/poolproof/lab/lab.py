@@ -11,6 +11,7 @@ import gc
 import resource
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -23,7 +24,7 @@ from poolproof.errors import TargetError
 from poolproof.history import ClientColumns, Journal, Leftover, Lifecycle, Phase, read_plan, write_claims
 from poolproof.lab import boot
 from poolproof.lab.channel import Channel
-from poolproof.lab.keeper import TARGET_FAILED
+from poolproof.lab.keeper import LAB_FAILED, TARGET_FAILED
 from poolproof.lab.rendezvous import Rendezvous
 from poolproof.lab.residue import settle, snapshot, surviving_workers
 from poolproof.load import Client, Schedule, payload_source, release, schedule
@@ -75,6 +76,9 @@ class Lab:
         except TargetError as error:
             self._keeper.send("failed", target=error.target, why=str(error))
             return TARGET_FAILED
+        except Exception:  # an error of the kit's own must not look like the pool's
+            traceback.print_exc()
+            return LAB_FAILED
         self._journal.close()
         return 0
 

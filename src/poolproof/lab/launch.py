@@ -22,6 +22,7 @@ from poolproof.history.store import PLAN
 from poolproof.lab import boot, sweep
 from poolproof.lab.channel import Channel
 
+ORDERS: Final = "orders.json"
 _GRACE_S: Final = 15.0
 _ABORT_S: Final = 5.0
 
@@ -84,28 +85,20 @@ def run_plan(
         temporary=tempfile.mkdtemp(prefix="poolproof-"),
         ephemeral=ephemeral,
     )
-    instructions = folder / "orders.json"
-    instructions.write_text(json.dumps(orders._asdict()), encoding="utf-8")
+    (folder / ORDERS).write_text(json.dumps(orders._asdict()), encoding="utf-8")
     ours, keepers = Channel.pair()
-    with (folder / "output.txt").open("ab") as log:
-        keeper = subprocess.Popen(
-            [sys.executable, boot.__file__, "keeper", str(instructions), str(keepers.fileno())],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=dict(os.environ) | {sweep.variable(token): "1"},
-            pass_fds=(keepers.fileno(),),
-            start_new_session=True,  # a Ctrl-C of the terminal is the caller's alone
-        )
-    keepers.close()
+    keeper: subprocess.Popen[bytes] | None = None
     message: dict[str, Any] | None = None
     try:
+        keeper = _start_keeper(orders, keepers)
+        keepers.close()
         message = _listen(ours, orders.total_s + _GRACE_S, on_progress)
     finally:
         # Whatever happened here (Ctrl-C, an error of the caller's own): the keeper sees the end of the channel, undoes
-        # every fault and ends every process. Where it is dead itself, this process sweeps.
+        # every fault and ends every process. Where it is dead itself, or was only half started, this process sweeps.
         ours.close()
         _outlast(keeper, orders)
+        (folder / ORDERS).unlink(missing_ok=True)
     if message is None:
         return Ended(reason=f"the keeper died ({_status(keeper.returncode)}) before the run was over")
     failure = message.get("failure")
@@ -118,6 +111,20 @@ def run_plan(
             f"every thread's stack: {folder / 'stacks.txt'}",
         )
     return Ended(reason=message["reason"], hung=message.get("hung", ""), own_doing=bool(message.get("own_doing")))
+
+
+def _start_keeper(orders: boot.Orders, channel: Channel) -> "subprocess.Popen[bytes]":
+    folder = Path(orders.folder)
+    with (folder / "output.txt").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, boot.__file__, "keeper", str(folder / ORDERS), str(channel.fileno())],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=dict(os.environ) | {sweep.variable(orders.token): "1"},
+            pass_fds=(channel.fileno(),),
+            start_new_session=True,  # a Ctrl-C of the terminal is the caller's alone
+        )
 
 
 def _listen(channel: Channel, total_s: float, on_progress: Callable[[Progress], None]) -> dict[str, Any] | None:
@@ -148,11 +155,11 @@ def _listen(channel: Channel, total_s: float, on_progress: Callable[[Progress], 
     return None
 
 
-def _outlast(keeper: "subprocess.Popen[bytes]", orders: boot.Orders) -> None:
+def _outlast(keeper: "subprocess.Popen[bytes] | None", orders: boot.Orders) -> None:
     """Return once the keeper is gone and nothing of the run lives."""
     interrupted: KeyboardInterrupt | None = None
     deadline = now_ns() + round(_ABORT_S * SECOND_NS)
-    while keeper.returncode is None:
+    while keeper is not None and keeper.returncode is None:
         try:
             keeper.wait(max(0.1, (deadline - now_ns()) / SECOND_NS))
         except subprocess.TimeoutExpired:
@@ -160,8 +167,7 @@ def _outlast(keeper: "subprocess.Popen[bytes]", orders: boot.Orders) -> None:
         except KeyboardInterrupt as again:  # a second Ctrl-C must not leave a stopped worker behind
             interrupted = again
     sweep.sweep(orders.token)
-    if keeper.returncode != 0:
-        shutil.rmtree(orders.temporary, ignore_errors=True)
+    shutil.rmtree(orders.temporary, ignore_errors=True)
     if interrupted is not None:
         raise interrupted
 

@@ -26,12 +26,14 @@ class MultiprocessingPool:
 
     def submit(self, operation: Operation) -> "Future[Any]":
         future: Future[Any] = Future()
+        # There is no way to cancel what this pool was given. Said before it is given: the callback may come first, and
+        # one that raises would kill the pool's own result thread.
+        future.set_running_or_notify_cancel()
         self._pool.apply_async(
             operation.call,
             callback=partial(_resolve, future),
             error_callback=partial(_fail, future),
         )
-        future.set_running_or_notify_cancel()  # there is no way to cancel what this pool was given
         return future
 
     def close(self, *, cancel: bool = False) -> None:
