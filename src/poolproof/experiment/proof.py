@@ -108,7 +108,7 @@ def _run_all(plans: tuple[Plan, ...], home: Path, stays: bool, watcher: Watcher)
         folder = home / plan.scenario.name
         _make_empty(folder)
         watch = partial(watcher, plan.target.name, plan.scenario.name)
-        yield carry_out(plan, folder, ephemeral=not stays, watcher=watch), str(folder) if stays else ""
+        yield carry_out(plan, folder, discard=None if stays else home, watcher=watch), str(folder) if stays else ""
 
 
 def plan_proof(
@@ -150,14 +150,14 @@ def plan_proof(
 
 
 def carry_out(
-    plan: Plan, folder: Path, *, ephemeral: bool = False, watcher: Callable[[Progress], None] = lambda _: None
+    plan: Plan, folder: Path, *, discard: Path | None = None, watcher: Callable[[Progress], None] = lambda _: None
 ) -> History:
     """Run one plan and save its history in `folder`.
 
     Raises:
         TargetError: the target or the workload can't be loaded, built or prepared.
     """
-    ended = run_plan(plan, folder, ephemeral=ephemeral, on_progress=watcher)
+    ended = run_plan(plan, folder, discard=discard, on_progress=watcher)
     journal = Journal(folder)
     if ended.reason:
         history = collect(folder, environment())
@@ -255,6 +255,11 @@ def _outcome(history: History, folder: str) -> Outcome:
 
 def _notes(history: History) -> Iterator[Evidence]:
     recovered = figures.recovery(history)
+    if any(fault.effective == "inapplicable" for fault in history.faults):
+        yield Evidence(
+            text="it does not apply: the pool works inside its own process, and there is no worker process to harm",
+            scenario=history.plan.scenario.name,
+        )
     for fault in history.faults:
         if fault.effective == "yes" and fault.kind == "stall" and recovered and recovered.detect_ms is None:
             seconds = (fault.end - fault.begin) / 1e9

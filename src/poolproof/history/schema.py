@@ -130,7 +130,8 @@ class Fault(Row, frozen=True, kw_only=True):
 
     Attributes:
         fault: its number in the scenario's list.
-        effective: `yes`, `no`, or `pool-dead` where it found no worker alive to harm.
+        effective: `yes`, `no`, `pool-dead` where it found no worker alive to harm, or `inapplicable` where the pool's
+            workers are threads of its own process.
         why: how that is known.
         held: the operations that the victim had begun and not ended, frozen at that moment.
         end: when it was undone, or when the victim's death was confirmed.
@@ -143,7 +144,7 @@ class Fault(Row, frozen=True, kw_only=True):
     start_time: int
     begin: int
     end: int
-    effective: Literal["yes", "no", "pool-dead"]
+    effective: Literal["yes", "no", "pool-dead", "inapplicable"]
     coincident: bool
     why: str
     held: tuple[int, ...] = ()

@@ -26,7 +26,7 @@ class Orders(NamedTuple):
         total_s: the run's deadline, seconds after its start.
         outlive_s: how long something may outlive the lab.
         temporary: the run's own folder for temporary files, removed with it.
-        ephemeral: whether the run folder is to be removed where the caller died.
+        discard: a folder to be removed where the caller died, who would have removed it; or "".
     """
 
     folder: str
@@ -37,7 +37,7 @@ class Orders(NamedTuple):
     total_s: float
     outlive_s: float
     temporary: str
-    ephemeral: bool
+    discard: str
 
 
 def main(role: str, instructions: str, *fds: str) -> None:

@@ -13,7 +13,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 
@@ -257,6 +257,8 @@ class Conductor:
         if now_ns() < injection.give_up:
             return self._at(now_ns() + _HUNT_NS, injection)
         if not live and spec.target == "worker":
+            if self._parent is not None and self._parent.process.identity in self._follower.workers:
+                return self._missed(injection, "inapplicable", "the workers are threads of the pool's own process")
             return self._missed(injection, "pool-dead", "no worker with records was alive")
         return self._missed(
             injection,
@@ -302,7 +304,7 @@ class Conductor:
             )
         self._over()
 
-    def _missed(self, injection: "Injection", effective: str, why: str) -> None:
+    def _missed(self, injection: "Injection", effective: Literal["no", "pool-dead", "inapplicable"], why: str) -> None:
         now = now_ns()
         self._journal.write(
             Fault(
@@ -313,7 +315,7 @@ class Conductor:
                 start_time=0,
                 begin=now,
                 end=now,
-                effective="pool-dead" if effective == "pool-dead" else "no",
+                effective=effective,
                 coincident=False,
                 why=why,
             )

@@ -264,8 +264,8 @@ class Keeper:
 
     def _remove_folders(self, caller_died: bool) -> None:
         shutil.rmtree(self._orders.temporary, ignore_errors=True)
-        if caller_died and self._orders.ephemeral:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if caller_died and self._orders.discard:
+            shutil.rmtree(self._orders.discard, ignore_errors=True)
 
 
 def main(orders: boot.Orders, caller_fd: int) -> int:

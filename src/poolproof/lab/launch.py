@@ -56,7 +56,7 @@ def run_plan(
     plan: plans.Plan,
     folder: Path,
     *,
-    ephemeral: bool = False,
+    discard: Path | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Ended:
     """Carry out a plan in processes of its own; its raw record is then in `folder`.
@@ -64,7 +64,7 @@ def run_plan(
     Args:
         plan: what to do.
         folder: an existing empty folder.
-        ephemeral: remove the folder where this process dies.
+        discard: a folder that is removed where this process dies.
         on_progress: called a few times a second.
 
     Raises:
@@ -83,7 +83,7 @@ def run_plan(
         total_s=plan.bounds.total_s + plan.scenario.load.seconds,
         outlive_s=plan.bounds.outlive_s,
         temporary=tempfile.mkdtemp(prefix="poolproof-"),
-        ephemeral=ephemeral,
+        discard="" if discard is None else str(discard.resolve()),
     )
     (folder / ORDERS).write_text(json.dumps(orders._asdict()), encoding="utf-8")
     ours, keepers = Channel.pair()
