@@ -201,6 +201,9 @@ class FaultSpec(Value, frozen=True, kw_only=True):
 
 # --- the whole --------------------------------------------------------------------------------------------------
 
+CYCLES: Final = 3
+"""How often the stage `cycles` opens and closes the pool again after the first, uncounted time."""
+
 Stage = Literal[
     "cycles", "open", "probe-before", "load", "drain", "probe-after", "close", "close-loaded", "close-cancelling"
 ]

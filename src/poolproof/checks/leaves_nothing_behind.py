@@ -5,6 +5,7 @@ from typing import Final
 
 from poolproof.checks.verdict import SHOWN, Answer, Evidence, unknown
 from poolproof.history import History, Lifecycle
+from poolproof.plan import CYCLES
 
 _AFTER: Final = {"close": "close of the pool", "lab": "pool's own process"}
 
@@ -40,7 +41,8 @@ def leaves_nothing_behind(history: History) -> Answer:
         return "broken", evidence
     if history.first("lab-ended") is None:
         return unknown("the end of the pool's process was not seen")
-    if "cycles" in history.plan.scenario.stages and len(_counts(history)) == 0:
+    seen = min((len(events) for events in _counts(history).values()), default=0)
+    if "cycles" in history.plan.scenario.stages and seen < CYCLES + 1:
         return unknown("the cycles of opening and closing were not seen through")
     return "kept", []
 
@@ -58,7 +60,7 @@ def _growth(history: History) -> list[Evidence]:
     grown = []
     for category, events in _counts(history).items():
         values = [int(event.value or 0) for event in events]
-        if len(values) > 1 and all(later > earlier for earlier, later in pairwise(values)):
+        if len(values) == CYCLES + 1 and all(later > earlier for earlier, later in pairwise(values)):
             grown.append(
                 Evidence(
                     text=f"{category} grew with every cycle of opening and closing: "

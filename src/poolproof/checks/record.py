@@ -85,9 +85,9 @@ def describe(history: History, op: int, happened: str, at: int = 0) -> Evidence:
 
 
 def describe_some(history: History, mask: np.ndarray, happened: str) -> list[Evidence]:
-    """The first few operations of a mask in full, and how many there were in all."""
+    """The first few operations of a mask in full, and how many there were in all; `{error}` stands for each one's."""
     ops = np.flatnonzero(mask)
-    told = [describe(history, int(op), happened.format(error=error_of(history, int(op)))) for op in ops[:SHOWN]]
+    told = [describe(history, int(op), happened.replace("{error}", error_of(history, int(op)))) for op in ops[:SHOWN]]
     if len(ops) > SHOWN:
         told.append(Evidence(text=f"and {len(ops) - SHOWN} more operations alike, {len(ops)} in all"))
     return told

@@ -53,8 +53,8 @@ def load_config(layer: int, overlay: Path | None = None, options: Mapping[str, A
     problems: list[str] = []
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    for origin, text in _files(layer, overlay):
-        for key, value in _flatten(origin, text, problems):
+    for origin, content in _files(layer, overlay):
+        for key, value in _flatten(origin, content, problems):
             _accept(values, origins, key, value, origin, problems)
     for key, value in (options or {}).items():
         if value is not None:
@@ -78,23 +78,27 @@ def _schema() -> dict[tuple[str, str], Any]:
     }
 
 
-def _files(layer: int, overlay: Path | None) -> Iterator[tuple[str, str]]:
+def _files(layer: int, overlay: Path | None) -> Iterator[tuple[str, bytes]]:
     shipped = resources.files("poolproof.config") / "defaults"
     for name in ("defaults.toml", f"layer_{layer}.toml"):
-        yield f"poolproof/{name}", (shipped / name).read_text(encoding="utf-8")
+        yield f"poolproof/{name}", (shipped / name).read_bytes()
         if overlay is not None and (overlay / name).is_file():
-            yield str(overlay / name), (overlay / name).read_text(encoding="utf-8")
+            yield str(overlay / name), (overlay / name).read_bytes()
 
 
-def _flatten(origin: str, text: str, problems: list[str]) -> Iterator[tuple[str, Any]]:
+def _flatten(origin: str, content: bytes, problems: list[str]) -> Iterator[tuple[str, Any]]:
     try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        document = tomllib.loads(content.decode("utf-8"))
+    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are such
         problems.append(f"{origin}: not TOML: {error}")
         return
     for section, keys in document.items():
         if not isinstance(keys, dict):
             problems.append(f"{origin}: {section} = {keys!r}: expected a section [{section}], found a value")
+            continue
+        sections = sorted({name for name, _ in _schema()})
+        if section not in sections:
+            problems.append(f"{origin}: [{section}]: unknown section, expected one of {', '.join(sections)}")
             continue
         for key, value in keys.items():
             yield f"{section}.{key}", value

@@ -187,14 +187,17 @@ def load(folder: Path) -> History:
         what = "the run did not end there" if (folder / PLAN).is_file() else "not a run folder"
         raise HistoryError(folder, f"{META} is missing: {what}; name a folder that `--report` wrote")
     try:
-        meta = msgspec.json.decode((folder / META).read_bytes(), type=Meta)
-    except msgspec.DecodeError as error:
+        # Its version first: a history of another version may have another shape.
+        written = msgspec.json.decode((folder / META).read_bytes(), type=dict)
+        if written.get("schema") != SCHEMA:
+            raise HistoryError(
+                folder,
+                f"it is of version {written.get('schema')!r}, this program reads {SCHEMA!r}; "
+                "judge it with the version that wrote it",
+            )
+        meta = msgspec.convert(written, Meta)
+    except msgspec.MsgspecError as error:
         raise HistoryError(folder, f"{META} is damaged ({error}); run the experiment again") from error
-    if meta.schema != SCHEMA:
-        raise HistoryError(
-            folder,
-            f"it is of version {meta.schema!r}, this program reads {SCHEMA!r}; judge it with the version that wrote it",
-        )
     tables = {name: _read_rows(folder, name, row) for name, row in journal.TABLES.items()}
     return History(
         plan=read_plan(folder),
@@ -246,7 +249,10 @@ def _read_columns(folder: Path, name: str, table: type[_T]) -> _T:
     wanted = column_types(table)
     if read.column_names != list(wanted):
         raise HistoryError(folder, f"{name}.parquet has the columns {read.column_names}, expected {list(wanted)}")
-    return table(**{column: read[column].to_numpy().astype(kind, copy=False) for column, kind in wanted.items()})
+    try:
+        return table(**{column: read[column].to_numpy().astype(kind, copy=False) for column, kind in wanted.items()})
+    except (ValueError, TypeError) as error:
+        raise HistoryError(folder, f"{name}.parquet holds values of another type: {error}") from error
 
 
 def _read_rows(folder: Path, name: str, row: type[_R]) -> tuple[_R, ...]:

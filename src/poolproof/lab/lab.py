@@ -28,11 +28,10 @@ from poolproof.lab.keeper import LAB_FAILED, TARGET_FAILED
 from poolproof.lab.rendezvous import Rendezvous
 from poolproof.lab.residue import settle, snapshot, surviving_workers
 from poolproof.load import Client, Schedule, payload_source, release, schedule
-from poolproof.plan import Claims, Kind
+from poolproof.plan import CYCLES, Claims, Kind
 from poolproof.pools import Pool, build
 from poolproof.workloads import awkward, load_workload, reference
 
-CYCLES: Final = 3
 _ATTEMPTS: Final = 3
 _LEAD_NS: Final = SECOND_NS // 20
 _SLACK_S: Final = 5.0

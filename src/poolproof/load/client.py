@@ -120,7 +120,7 @@ class Client:
             return
         try:
             outcome, error = self._judge(op, future)
-        except Exception as failure:  # the user's verify or a broken future must not silence the pool's thread
+        except BaseException as failure:  # the user's verify or a broken future must not silence the pool's thread
             outcome, error = Outcome.WRONG, failure
         if error is not None:
             columns.error[op] = self._errors.number(error)

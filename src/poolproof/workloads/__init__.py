@@ -37,12 +37,17 @@ def load_workload(name: str, service_ms: dict[str, float]) -> Workload:
     module_name, _, attribute = reference(name).partition(":")
     try:
         found = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise TargetError(name, f"the workload {name!r} can't be loaded: {error}") from error
-    if inspect.isfunction(found):
-        found = found(service_ms) if inspect.signature(found).parameters else found()
+        if inspect.isfunction(found):
+            found = found(service_ms) if inspect.signature(found).parameters else found()
+    except Exception as error:  # whatever the user's module or function raises
+        raise TargetError(name, f"the workload {name!r} can't be loaded: {type(error).__name__}: {error}") from error
     if not isinstance(found, Workload):
         raise TargetError(name, f"the workload {name!r} is a {type(found).__name__}, expected a poolproof Workload")
+    negative = [kind for kind, value in found.kinds.items() if value.weight < 0]
+    if negative:
+        raise TargetError(
+            name, f"the workload {name!r}: the kind {negative[0]!r} has a negative weight; 0 keeps it out"
+        )
     if not any(kind.weight > 0 for kind in found.kinds.values()):
         raise TargetError(name, f"the workload {name!r} has no kind with a weight above 0: nothing would be sent")
     return found
