@@ -40,8 +40,8 @@ def judge(history: History, checks: dict[str, Check] = CHECKS) -> tuple[Finding,
     """Judge each promise that the history's scenario examines.
 
     Where the scenario's fault does not apply to the pool, nothing was examined. A check that crashes could not tell.
-    Nor could any that found nothing wrong where the run was cut short, or where a fault had no effect or met nothing: what
-    was not put to the test was not kept.
+    Nor could any that found nothing wrong where the run was cut short, or where a fault had no effect or met nothing:
+    what was not put to the test was not kept.
     """
     if any(fault.effective == "inapplicable" for fault in history.faults):
         return ()

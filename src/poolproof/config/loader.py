@@ -97,9 +97,8 @@ def _flatten(origin: str, content: bytes, problems: list[str]) -> Iterator[tuple
             problems.append(f"{origin}: {section} = {keys!r}: expected a section [{section}], found a value")
             continue
         sections = sorted({name for name, _ in _schema()})
-        if section not in sections:
+        if section not in sections and not keys:
             problems.append(f"{origin}: [{section}]: unknown section, expected one of {', '.join(sections)}")
-            continue
         for key, value in keys.items():
             yield f"{section}.{key}", value
 
