@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Final, Literal, TypeVar
 
 from poolproof import processes
-from poolproof.lab.sweep import VARIABLE_PREFIX
 
 ROOT: Final = Path(__file__).parents[2]
 CONFIG: Final = """
@@ -73,11 +72,11 @@ class Run:
         return [line for line in self.stderr.splitlines() if not line.endswith("…")]
 
     def members(self) -> list[processes.Process]:
-        """The live processes of the run, but for the caller: those that carry the kit's own variable."""
+        """The live processes of the run, but for the caller."""
         return [
             process
             for process in processes.tagged(self._mark, processes.everyone().values()).values()
-            if process.pid != self.process.pid and process.state not in "ZX" and _carries_run(process.pid)
+            if process.pid != self.process.pid and process.state not in "ZX"
         ]
 
     def role(self, role: Role) -> processes.Handle | None:
@@ -122,6 +121,11 @@ class Run:
         """The exit status, once the caller has ended."""
         return self.process.wait(timeout_s)
 
+    def kill(self, victim: processes.Handle) -> None:
+        """End a process of the run, and return once it is dead: it starts nothing any more."""
+        victim.send(signal.SIGKILL)
+        assert victim.wait_gone(1)
+
     def gone_within(self, bound_s: float) -> float:
         """How long it took until no process of the run was alive, in seconds.
 
@@ -150,14 +154,6 @@ class Run:
         poller = select.poll()
         poller.register(self.caller.fd, select.POLLIN)
         return bool(poller.poll(milliseconds))
-
-
-def _carries_run(pid: int) -> bool:
-    try:
-        environment = Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return False
-    return any(entry.startswith(VARIABLE_PREFIX.encode()) for entry in environment.split(b"\0"))
 
 
 def _is_booted_as(pid: int, role: str) -> bool:

@@ -33,7 +33,7 @@ def test_nothing_of_a_run_outlives_the_death_of_any_of_its_processes(
     run.until(lambda: MOMENTS[moment](run))
     handle = run.until(lambda: run.role(victim))
 
-    assert handle.send(signal.SIGKILL)
+    run.kill(handle)
 
     record_property(f"gone after the death of the {victim}, s", run.gone_within(BOUND_S))
     status = run.ended()
@@ -48,7 +48,7 @@ def test_no_temporary_file_of_a_run_outlives_the_death_of_any_of_its_processes(
     run.until(lambda: run.reached("load"))
     handle = run.until(lambda: run.role(victim))
 
-    assert handle.send(signal.SIGKILL)
+    run.kill(handle)
 
     run.gone_within(BOUND_S)
     run.ended()

@@ -210,7 +210,7 @@ class Story:
         *,
         held: tuple[int, ...] = (),
         fault: int = 0,
-        effective: Literal["yes", "no", "pool-dead"] = "yes",
+        effective: Literal["yes", "no", "pool-dead", "inapplicable"] = "yes",
         why: str = "seen",
     ) -> Self:
         """One fault of the plan done to one process."""

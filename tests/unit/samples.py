@@ -114,7 +114,7 @@ def by_function() -> Workload:
 
 
 def by_function_with_times(service_ms: dict[str, float]) -> Workload:
-    return Workload(kinds={name: DOUBLE for name in service_ms})
+    return Workload(kinds=dict.fromkeys(service_ms, DOUBLE))
 
 
 def by_broken_function() -> Workload:

@@ -1,4 +1,5 @@
 import os
+from collections.abc import Iterator
 
 import pytest
 
@@ -9,10 +10,10 @@ SHORT_NS = 2_000_000
 
 
 @pytest.fixture(params=[SleepTimer, TimerFd])
-def timer(request: pytest.FixtureRequest) -> Timer:
+def timer(request: pytest.FixtureRequest) -> Iterator[Timer]:
     made: Timer = request.param()
-    request.addfinalizer(made.close)
-    return made
+    yield made
+    made.close()
 
 
 def test_it_wakes_not_before_the_deadline(timer: Timer) -> None:

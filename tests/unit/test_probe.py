@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from poolproof import probe
-from poolproof.probe import RAISED, RETURNED, STARTED, Call
+from poolproof.probe import RAISED, RETURNED, STARTED, Call, ProbeError
 from poolproof.workloads.scripted import ScriptedError
 from tests.unit import samples
 
@@ -63,7 +63,7 @@ def test_a_call_that_raises_leaves_a_record_of_that(tmp_path: Path) -> None:
 
 
 def test_an_error_of_the_workload_arrives_as_itself(tmp_path: Path) -> None:
-    with pytest.raises(ScriptedError, match="^no$"):
+    with pytest.raises(ScriptedError, match=r"^no$"):
         failing(tmp_path)()
 
 
@@ -193,3 +193,27 @@ def test_a_call_survives_pickling(tmp_path: Path) -> None:
 
 def test_a_call_that_was_pickled_still_runs(tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(answering(tmp_path)))() == (7, "yes")
+
+
+def test_a_record_file_that_can_not_be_opened_is_the_probes_failure(tmp_path: Path) -> None:
+    with pytest.raises(ProbeError, match=r"the record file .* can't be opened: No such file or directory"):
+        answering(tmp_path / "none")()
+
+
+def test_a_record_that_can_not_be_written_is_the_probes_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(fd: int, content: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(ProbeError, match="a record of operation 7 can't be written: No space left on device"):
+        answering(tmp_path)()
+
+
+def test_a_record_that_is_written_in_part_is_the_probes_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "write", lambda fd, content: 10)
+    with pytest.raises(ProbeError, match="a record of operation 7 was written in part"):
+        answering(tmp_path)()

@@ -17,7 +17,10 @@ def resolves_every_operation(history: History) -> Answer:
     lost, open_still = unresolved(history)
     evidence = describe_some(history, lost, f"was never resolved, although watched for {patience_s:g} s and longer")
 
-    limit = max(history.last_heal, int(operations.sent[sent].max())) + round(patience_s * 1e9)
+    # A backlog may still be worked off after the last of the load; what came later (a probe, a close) is no excuse.
+    loaded = sent & (operations.phase == Phase.MEASURED)
+    last_sent = int(operations.sent[loaded].max()) if loaded.any() else 0
+    limit = np.maximum(operations.sent, max(history.last_heal, last_sent)) + round(patience_s * 1e9)
     late = sent & (operations.done > limit)
     evidence += describe_some(history, late, f"was resolved later than {patience_s:g} s after the last heal")
 

@@ -110,8 +110,12 @@ class History:
         return np.asarray(self.operations.phase == phase)
 
     def ended(self, *outcomes: Outcome) -> np.ndarray:
-        """Mask of the operations that were sent and ended in one of these ways; shape (operations,)."""
-        return np.isin(self.operations.outcome, outcomes) & (self.operations.sent > 0)
+        """Mask of the operations that were sent and ended in one of these ways; shape (operations,).
+
+        An outcome whose `done` is missing was being written when its writer died: it does not count.
+        """
+        operations = self.operations
+        return np.isin(operations.outcome, outcomes) & (operations.sent > 0) & (operations.done > 0)
 
     @property
     def last_heal(self) -> int:

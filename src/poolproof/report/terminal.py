@@ -55,7 +55,7 @@ def promise_table(proofs: list[Proof]) -> Table:
     table = Table(title="Promises (implied and promised ones count)", title_justify="left")
     table.add_column("promise", no_wrap=True)
     for proof in proofs:
-        table.add_column(proof.target)
+        table.add_column(Text(proof.target))
     for name in proofs[0].promises:
         cells = []
         for proof in proofs:
@@ -67,13 +67,13 @@ def promise_table(proofs: list[Proof]) -> Table:
                     (f"  {promise.made}", "" if counts else "dim"),
                 )
             )
-        table.add_row(name, *cells)
+        table.add_row(Text(name), *cells)
     return table
 
 
 def load_table(proof: Proof) -> Table:
     """The figures of each scenario."""
-    table = Table(title=f"{proof.target}: load, faults and recovery", title_justify="left")
+    table = Table(title=Text(f"{proof.target}: load, faults and recovery"), title_justify="left")
     table.add_column("scenario", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     for name in (
@@ -93,7 +93,7 @@ def load_table(proof: Proof) -> Table:
     for outcome in proof.scenarios:
         load = outcome.load
         table.add_row(
-            outcome.name,
+            Text(outcome.name),
             Text(MARKS[outcome.verdict], STYLES[outcome.verdict]),
             *(str(count) for count in (load.offered, load.completed, load.failed, load.unresolved)),
             *(_figure(load.response_ms[name]) for name in ("p50", "p95", "p99")),

@@ -29,6 +29,13 @@ def test_the_evidence_of_a_hanging_close_tells_the_bound_of_the_last_close() -> 
     assert "within 4 s" in evidence.text
 
 
+def test_it_is_broken_by_a_submit_after_the_close_that_hangs() -> None:
+    story = Story().op(0.1).closes(10).event("stage", 10.6, "after-close", 7.0).event("hung", 17.6, "after-close")
+    verdict, (evidence,) = closes_cleanly(story.history())
+    assert (verdict, evidence.at_s) == ("broken", 17.6)
+    assert "submit, called after the close, did not return within 7 s" in evidence.text
+
+
 def test_a_hang_of_another_stage_is_not_its_business() -> None:
     story = Story().op(0.1).event("hung", 9.0, "load").closes(10)
     assert closes_cleanly(story.history())[0] == "kept"

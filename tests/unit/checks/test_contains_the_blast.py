@@ -94,6 +94,13 @@ def test_an_awkward_operation_is_a_harm_to_the_others() -> None:
     assert "after operation 0 (calls-sys-exit) at 1.000 s" in evidence[0].text
 
 
+def test_an_awkward_operation_before_a_fault_is_the_first_harm() -> None:
+    story = Story.of(KILL).hangs(0.5, kind="calls-sys-exit", by=11).fails(0.6).struck(12, 1.0).watched(9)
+    verdict, evidence = contains_the_blast(story.history())
+    assert (verdict, evidence[0].op) == ("broken", 1)
+    assert "after operation 0 (calls-sys-exit) at 0.500 s" in evidence[0].text
+
+
 def test_an_awkward_operation_itself_may_fail() -> None:
     story = Story().fails(1.0, kind="calls-sys-exit").op(1.5).watched(9)
     assert contains_the_blast(story.history())[0] == "kept"

@@ -61,6 +61,29 @@ def test_nothing_is_kept_in_a_run_that_was_cut_short() -> None:
     assert (finding.verdict, finding.evidence[0].text) == ("unknown", "the run was cut short: the caller ended")
 
 
+def test_nothing_is_kept_where_the_pool_hung_and_was_ended() -> None:
+    finding = the_finding(Story.of(examines=(PROMISE,)).event("hung", 2.0, "load"))
+    assert (finding.verdict, finding.evidence[0].text) == (
+        "unknown",
+        "the pool hung in the stage 'load' and its process was ended",
+    )
+
+
+@pytest.mark.parametrize("stage", ["close", "after-close"])
+def test_a_close_that_hung_raises_no_doubt_about_what_came_before(stage: str) -> None:
+    assert the_finding(Story.of(examines=(PROMISE,)).event("hung", 2.0, stage)).verdict == "kept"
+
+
+def test_nothing_is_kept_where_the_probe_failed() -> None:
+    story = Story.of(examines=(PROMISE,)).fails(0.1, "poolproof.probe.ProbeError", message="disk full")
+    story.fails(0.2, "poolproof.probe.ProbeError", message="disk very full")
+    finding = the_finding(story)
+    assert (finding.verdict, [entry.text for entry in finding.evidence]) == (
+        "unknown",
+        ["the probe failed: disk full", "seen"],
+    )
+
+
 def test_nothing_is_kept_where_a_fault_was_not_injected() -> None:
     finding = the_finding(Story.of(KILL, examines=(PROMISE,)))
     assert (finding.verdict, finding.evidence[0].text) == (
@@ -91,6 +114,11 @@ def test_a_fault_that_struck_or_found_the_pool_dead_raises_no_doubt(effective: s
     story = Story.of(KILL, examines=(PROMISE,))
     story = story.struck(11, 1.0) if effective == "yes" else story.struck(0, 1.0, effective="pool-dead")
     assert the_finding(story).verdict == "kept"
+
+
+def test_nothing_is_examined_where_the_fault_does_not_apply_to_the_pool() -> None:
+    story = Story.of(KILL, examines=(PROMISE,)).struck(0, 1.0, effective="inapplicable")
+    assert judge(story.history(), answering("broken")) == ()
 
 
 def test_what_is_broken_stays_broken_whatever_the_doubts() -> None:

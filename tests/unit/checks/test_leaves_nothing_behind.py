@@ -1,3 +1,5 @@
+import pytest
+
 from poolproof.checks.leaves_nothing_behind import leaves_nothing_behind
 from poolproof.plan import Stage
 from tests.unit.histories import LOADED, Story
@@ -66,8 +68,9 @@ def test_residue_that_grew_once_before_the_cycles_were_cut_short_proves_nothing(
     assert leaves_nothing_behind(story.history())[0] == "unknown"
 
 
-def test_it_is_unknown_when_not_every_cycle_was_seen_through() -> None:
-    story = Story.of(stages=CYCLES).residue("threads", 1, 1).watched(13)
+@pytest.mark.parametrize("counts", [(1,), (1, 1), (1, 1, 1)])
+def test_it_is_unknown_when_not_every_cycle_was_seen_through(counts: tuple[int, ...]) -> None:
+    story = Story.of(stages=CYCLES).residue("threads", *counts).watched(13)
     assert leaves_nothing_behind(story.history())[0] == "unknown"
 
 

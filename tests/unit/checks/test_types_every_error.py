@@ -45,6 +45,10 @@ def test_an_error_of_the_users_own_needs_no_documentation() -> None:
     assert types_every_error(story.history())[0] == "kept"
 
 
+def test_a_failure_of_the_probe_is_not_the_pools() -> None:
+    assert types_every_error(Story().op(0.1).fails(0.2, "poolproof.probe.ProbeError").history())[0] == "kept"
+
+
 def test_a_cancelled_operation_needs_no_documentation() -> None:
     assert types_every_error(Story().op(0.1, outcome=Outcome.CANCELLED).history())[0] == "kept"
 

@@ -60,7 +60,7 @@ def test_an_end_without_a_start_is_no_execution() -> None:
 
 
 def test_the_end_of_another_thread_process_life_or_operation_ends_nothing() -> None:
-    for other in ((2, 1, 1, 9), (1, 2, 1, 9), (1, 1, 2, 9), (1, 1, 1, 8)):
+    for other in ((2, 1, 1, 9), (1, 2, 1, 9), (1, 1, 2, 9), (1, 1, 1, 8), (1, 1, 1, 10)):
         assert rows(pair(records((STARTED, 1, 1, 1, 9, 10), (RETURNED, *other, 20)))) == [(1, 1, 1, 9, 10, 0, 0)]
 
 

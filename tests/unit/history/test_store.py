@@ -282,6 +282,12 @@ def test_what_was_never_sent_has_not_ended_in_any_way() -> None:
     assert not history.ended(*Outcome).any()
 
 
+def test_an_outcome_whose_moment_was_not_stored_any_more_does_not_count() -> None:
+    history = Story().op(0.1).history()
+    history.operations.done[0] = 0
+    assert not history.ended(*Outcome).any()
+
+
 def test_the_executions_of_an_operation_are_found() -> None:
     history = Story().op(0.1).op(0.2).ran(0, 12, 0.5, 0.6).history()
     assert history.executions_of(0).tolist() == [0, 2]

@@ -1,0 +1,380 @@
+import random
+from collections.abc import Iterator
+from concurrent.futures import CancelledError, Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from poolproof.clock import now_ns
+from poolproof.history import ClientColumns, Error, Journal, Outcome, Phase
+from poolproof.history import journal as journals
+from poolproof.load import Client
+from poolproof.load.client import ErrorTable, text_of
+from poolproof.plan import Claims, Kind, Operation
+from poolproof.probe import RENDEZVOUS
+
+KINDS = ("double", "raising", "either", "unverifiable", "exiting", RENDEZVOUS)
+
+
+class UserError(Exception):
+    """An exception of the workload's own."""
+
+
+OWN = f"{UserError.__module__}.{UserError.__qualname__}"
+
+
+def double(payload: Any, state: dict[str, Any]) -> Any:
+    return 2 * payload
+
+
+def is_double(payload: Any, result: Any) -> bool:
+    return bool(result == 2 * payload)
+
+
+def refuse(payload: Any, result: Any) -> bool:
+    raise UserError("can't tell")
+
+
+def leave(payload: Any, result: Any) -> bool:
+    raise SystemExit(3)
+
+
+def number(rng: random.Random) -> Any:
+    return 4
+
+
+WORKLOAD = {
+    "double": Kind(call=double, payload=number, verify=is_double),
+    "raising": Kind(call=double, payload=number, verify=is_double, raises=(OWN,)),
+    "either": Kind(call=double, payload=number, verify=is_double, raises=(OWN,), may_return=True),
+    "unverifiable": Kind(call=double, payload=number, verify=refuse),
+    "exiting": Kind(call=double, payload=number, verify=leave),
+}
+
+
+class HeldPool:
+    """A pool that resolves nothing by itself: the test does, by operation."""
+
+    claims = Claims()
+
+    def __init__(self) -> None:
+        self.given: list[Operation] = []
+        self.futures: dict[int, Future[Any]] = {}
+
+    def submit(self, operation: Operation) -> "Future[Any]":
+        self.given.append(operation)
+        return self.futures.setdefault(operation.op, Future())
+
+    def close(self, *, cancel: bool = False) -> None:
+        """Nothing is held."""
+
+
+class RefusingPool(HeldPool):
+    """A pool whose submit raises."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+    def submit(self, operation: Operation) -> "Future[Any]":
+        raise self.error
+
+
+class OddPool(HeldPool):
+    """A pool whose submit returns no future."""
+
+    def submit(self, operation: Operation) -> "Future[Any]":
+        return None  # type: ignore[return-value]
+
+
+class Desk:
+    """A client with its columns and its journal, and one held pool."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.columns = ClientColumns(folder, KINDS, 16)
+        self.journal = Journal(folder)
+        self.client = Client(folder=folder, columns=self.columns, kinds=WORKLOAD, journal=self.journal)
+        self.pool = HeldPool()
+        self.client.pool = self.pool
+
+    def prepare(self, kind: str = "double") -> int:
+        return self.client.prepare(KINDS.index(kind), "w:w", Phase.MEASURED, 4)
+
+    def sent(self, kind: str = "double") -> "tuple[int, Future[Any]]":
+        op = self.prepare(kind)
+        assert self.client.send(op)
+        return op, self.pool.futures[op]
+
+    def errors(self) -> tuple[Error, ...]:
+        return journals.read(self.folder, Error)
+
+    def outcome(self, op: int = 0) -> Outcome:
+        return Outcome(self.columns.outcome[op])
+
+    def close(self) -> None:
+        self.journal.close()
+        self.columns.close()
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    made = Desk(tmp_path)
+    yield made
+    made.close()
+
+
+def answered(desk: Desk, answer: Any, kind: str = "double") -> Outcome:
+    _, future = desk.sent(kind)
+    future.set_result(answer)
+    return desk.outcome()
+
+
+def failed(desk: Desk, error: BaseException, kind: str = "double") -> Outcome:
+    _, future = desk.sent(kind)
+    future.set_exception(error)
+    return desk.outcome()
+
+
+# --- preparing and sending ----------------------------------------------------------------------------------------
+
+
+def test_a_prepared_operation_is_written_down_before_it_is_sent(desk: Desk) -> None:
+    op = desk.client.prepare(1, "w:w", Phase.PROBE, 4, session=3, session_seq=2)
+    c = desk.columns
+    assert (c.op[op], c.kind[op], c.phase[op], c.session[op], c.session_seq[op]) == (0, 1, Phase.PROBE, 3, 2)
+    assert (c.error[op], c.echoed[op], c.sent[op], c.outcome[op]) == (-1, -1, 0, Outcome.UNRESOLVED)
+
+
+def test_operations_are_numbered_as_they_are_prepared(desk: Desk) -> None:
+    assert ([desk.prepare() for _ in range(3)], desk.client.next_op) == ([0, 1, 2], 3)
+
+
+@pytest.mark.parametrize(("session", "given"), [(-1, None), (0, 0), (5, 5)])
+def test_the_pool_gets_the_session_or_none(session: int, given: int | None, desk: Desk) -> None:
+    desk.client.send(desk.client.prepare(0, "w:w", Phase.MEASURED, 4, session))
+    (operation,) = desk.pool.given
+    assert (operation.session, operation.kind, operation.call.payload) == (given, "double", 4)
+
+
+def test_sending_notes_when_it_was_sent_and_when_it_was_accepted(desk: Desk) -> None:
+    before = now_ns()
+    op, _ = desk.sent()
+    assert before <= desk.columns.sent[op] <= desk.columns.accepted[op] <= now_ns()
+
+
+# --- how operations end -------------------------------------------------------------------------------------------
+
+
+def test_the_right_answer_is_ok(desk: Desk) -> None:
+    assert answered(desk, (0, 8)) is Outcome.OK
+
+
+def test_the_echo_and_the_moment_of_an_answer_are_noted(desk: Desk) -> None:
+    answered(desk, (0, 8))
+    assert desk.columns.echoed[0] == 0
+    assert desk.columns.done[0] >= desk.columns.accepted[0] > 0
+
+
+def test_an_answer_that_does_not_verify_is_wrong(desk: Desk) -> None:
+    assert answered(desk, (0, 9)) is Outcome.WRONG
+
+
+def test_the_answer_of_another_operation_is_wrong(desk: Desk) -> None:
+    assert answered(desk, (5, 8)) is Outcome.WRONG
+    assert desk.columns.echoed[0] == 5
+
+
+@pytest.mark.parametrize("answer", [8, None, (0,), (0, 8, 1), ("0", 8), [0, 8]])
+def test_an_answer_that_no_probe_gave_is_wrong(answer: Any, desk: Desk) -> None:
+    assert answered(desk, answer) is Outcome.WRONG
+    assert (desk.columns.echoed[0], desk.columns.error[0]) == (-1, -1)
+
+
+def test_an_error_that_the_kind_names_is_the_users_own(desk: Desk) -> None:
+    assert failed(desk, UserError("no"), "raising") is Outcome.USER_ERROR
+
+
+def test_an_error_that_the_kind_does_not_name_is_the_pools(desk: Desk) -> None:
+    assert failed(desk, UserError("no"), "double") is Outcome.POOL_ERROR
+
+
+def test_another_error_of_a_kind_that_raises_is_the_pools(desk: Desk) -> None:
+    assert failed(desk, ValueError("no"), "raising") is Outcome.POOL_ERROR
+
+
+def test_an_error_that_is_no_exception_is_the_pools(desk: Desk) -> None:
+    assert failed(desk, KeyboardInterrupt()) is Outcome.POOL_ERROR
+
+
+def test_a_plain_answer_of_a_kind_that_has_to_raise_is_wrong(desk: Desk) -> None:
+    assert answered(desk, (0, 8), "raising") is Outcome.WRONG
+
+
+@pytest.mark.parametrize(("answer", "outcome"), [((0, 8), Outcome.OK), ((0, 9), Outcome.WRONG)])
+def test_an_answer_of_a_kind_that_may_raise_or_return_is_verified(answer: Any, outcome: Outcome, desk: Desk) -> None:
+    assert answered(desk, answer, "either") is outcome
+
+
+def test_an_error_of_a_kind_that_may_raise_or_return_is_the_users_own(desk: Desk) -> None:
+    assert failed(desk, UserError("no"), "either") is Outcome.USER_ERROR
+
+
+def test_an_answer_of_the_kits_own_kind_needs_no_verification(desk: Desk) -> None:
+    assert answered(desk, (0, "met"), RENDEZVOUS) is Outcome.OK
+
+
+def test_a_cancelled_operation_is_cancelled(desk: Desk) -> None:
+    _, future = desk.sent()
+    future.cancel()
+    assert desk.outcome() is Outcome.CANCELLED
+
+
+def test_a_verification_that_fails_is_told_by_its_error(desk: Desk) -> None:
+    assert answered(desk, (0, 8), "unverifiable") is Outcome.WRONG
+    assert desk.errors()[desk.columns.error[0]].type == OWN
+
+
+def test_a_verification_that_exits_resolves_its_operation_all_the_same(desk: Desk) -> None:
+    _, future = desk.sent("exiting")
+    future.set_result((0, 8))
+    assert desk.columns.done[0] > 0
+
+
+def test_a_future_that_cannot_be_read_resolves_its_operation_all_the_same(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, future = desk.sent()
+
+    def broken(timeout: float | None = None) -> BaseException | None:
+        raise CancelledError
+
+    monkeypatch.setattr(future, "exception", broken)
+    future.set_result((0, 8))
+    assert (desk.outcome(), desk.columns.done[0] > 0) == (Outcome.WRONG, True)
+
+
+def test_the_first_outcome_stays(desk: Desk) -> None:
+    _, future = desk.sent()
+    future.set_result((0, 8))
+    done = desk.columns.done[0]
+    other: Future[Any] = Future()
+    other.cancel()
+    desk.client._resolved(0, other)
+    assert (desk.outcome(), desk.columns.done[0]) == (Outcome.OK, done)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("full"), KeyboardInterrupt(), SystemExit(2), GeneratorExit()])
+def test_whatever_submit_raises_is_a_rejection(error: BaseException, desk: Desk) -> None:
+    desk.client.pool = RefusingPool(error)
+    accepted = desk.client.send(desk.prepare())
+    assert (accepted, desk.outcome(), desk.columns.done[0] > 0) == (False, Outcome.REJECTED, True)
+
+
+def test_a_rejection_names_its_error(desk: Desk) -> None:
+    desk.client.pool = RefusingPool(RuntimeError("full"))
+    desk.client.send(desk.prepare())
+    assert desk.errors()[desk.columns.error[0]].message == "full"
+
+
+def test_what_is_no_future_is_a_rejection(desk: Desk) -> None:
+    desk.client.pool = OddPool()
+    assert (desk.client.send(desk.prepare()), desk.outcome()) == (False, Outcome.REJECTED)
+
+
+# --- errors -------------------------------------------------------------------------------------------------------
+
+
+def test_an_error_is_written_down_with_its_bases_and_its_cause(desk: Desk) -> None:
+    error = KeyError("x")
+    error.__cause__ = ValueError("deep")
+    failed(desk, error)
+    assert desk.errors() == (
+        Error(
+            error=0,
+            type="builtins.KeyError",
+            bases=("builtins.LookupError", "builtins.Exception", "builtins.BaseException"),
+            message="'x'",
+            cause="builtins.ValueError: deep",
+        ),
+    )
+
+
+def test_equal_errors_share_a_number(desk: Desk) -> None:
+    for _ in range(2):
+        desk.sent()[1].set_exception(ValueError("same"))
+    assert (desk.columns.error[0], desk.columns.error[1], len(desk.errors())) == (0, 0, 1)
+
+
+def test_errors_of_another_type_or_message_have_other_numbers(desk: Desk) -> None:
+    for error in (ValueError("a"), ValueError("b"), TypeError("a")):
+        desk.sent()[1].set_exception(error)
+    assert [desk.columns.error[op] for op in range(3)] == [0, 1, 2]
+
+
+def test_beyond_ten_thousand_errors_messages_are_no_longer_told_apart(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("poolproof.load.client._DISTINCT_ERRORS", 2)
+    table = ErrorTable(desk.journal)
+    assert [table.number(ValueError(str(n))) for n in range(5)] == [0, 1, 2, 2, 2]
+
+
+def test_a_long_message_is_cut() -> None:
+    assert len(text_of(ValueError("x" * 5000))) == 400
+
+
+def test_an_error_whose_message_fails_is_told_without_it(desk: Desk) -> None:
+    class Mute(Exception):  # noqa: N818 - it can't speak
+        def __str__(self) -> str:
+            raise ZeroDivisionError
+
+    failed(desk, Mute())
+    assert desk.errors()[0].message == "(its message can't be shown)"
+
+
+# --- draining -----------------------------------------------------------------------------------------------------
+
+
+def test_a_drain_returns_once_everything_has_ended(desk: Desk) -> None:
+    for _ in range(3):
+        op, future = desk.sent()
+        future.set_result((op, 8))
+    assert (desk.client.drain(now_ns() + 10_000_000_000), desk.client.pending) == (0, 0)
+
+
+def test_a_drain_tells_what_is_still_open_at_its_end(desk: Desk) -> None:
+    desk.sent()
+    desk.sent()[1].set_result((1, 8))
+    assert desk.client.drain(now_ns() + 1_000_000) == 1
+
+
+def test_a_drain_whose_time_has_passed_still_counts_what_has_ended(desk: Desk) -> None:
+    desk.sent()[1].set_result((0, 8))
+    assert desk.client.drain(0) == 0
+
+
+def test_a_drain_leaves_as_many_open_as_it_is_told(desk: Desk) -> None:
+    for _ in range(3):
+        desk.sent()
+    desk.pool.futures[1].set_result((1, 8))
+    assert desk.client.drain(now_ns() + 10_000_000_000, leave=2) == 2
+
+
+def test_what_ended_beyond_that_is_left_for_the_next_drain(desk: Desk) -> None:
+    for op in range(3):
+        desk.sent()[1].set_result((op, 8))
+    assert (desk.client.drain(now_ns() + 10_000_000_000, leave=2), desk.client.pending) == (2, 2)
+
+
+def test_rejected_operations_are_drained_too(desk: Desk) -> None:
+    desk.client.pool = RefusingPool(RuntimeError("full"))
+    desk.client.send(desk.prepare())
+    assert desk.client.drain(now_ns() + 10_000_000_000) == 0
+
+
+def test_what_is_unresolved_now_is_told_without_draining(desk: Desk) -> None:
+    desk.sent()
+    desk.sent()[1].set_result((1, 8))
+    assert (desk.client.unresolved(), desk.client.pending) == (1, 2)

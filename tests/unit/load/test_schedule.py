@@ -1,0 +1,157 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poolproof.errors import UsageError
+from poolproof.load import Schedule, payload_source, schedule
+from poolproof.load.schedule import MAX_OPERATIONS
+from poolproof.plan import Kind, Load, Placed, Step
+
+
+def kind(weight: float) -> Kind:
+    return Kind(call=lambda payload, state: None, payload=lambda rng: None, weight=weight)
+
+
+MIX = {"predict": kind(9), "batch": kind(1)}
+WITH_PLACED = {**MIX, "odd": kind(0)}
+
+
+def lay_out(*steps: tuple[float, float], seed: int = 1, **load: object) -> Schedule:
+    made = {"steps": tuple(Step(rate=rate, seconds=seconds) for rate, seconds in steps), **load}
+    return schedule(Load(**made), WITH_PLACED, seed)  # type: ignore[arg-type]
+
+
+def assert_same(one: Schedule, other: Schedule) -> None:
+    assert one.kinds == other.kinds
+    for name in ("due_ns", "kind", "session", "session_seq"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+@pytest.mark.parametrize("arrivals", ["constant", "poisson"])
+def test_the_same_seed_gives_the_same_schedule(arrivals: str) -> None:
+    one, other = (lay_out((200, 2), sessions=5, arrivals=arrivals) for _ in range(2))
+    assert_same(one, other)
+
+
+def test_another_seed_gives_other_moments() -> None:
+    assert lay_out((200, 2), seed=1).due_ns.tolist() != lay_out((200, 2), seed=2).due_ns.tolist()
+
+
+def test_another_seed_gives_other_kinds() -> None:
+    one, other = (lay_out((200, 2), seed=seed, arrivals="constant") for seed in (1, 2))
+    assert one.kind.tolist() != other.kind.tolist()
+
+
+def test_constant_arrivals_are_evenly_spaced_from_half_a_gap_on() -> None:
+    found = lay_out((100, 0.05), arrivals="constant")
+    assert found.due_ns.tolist() == [5_000_000, 15_000_000, 25_000_000, 35_000_000, 45_000_000]
+
+
+def test_poisson_arrivals_come_as_often_as_their_rate_says() -> None:
+    counts = [len(lay_out((50, 2), seed=seed)) for seed in range(400)]
+    # 400 draws of a mean of 100: the mean of them lies within 4 of its standard errors (0.5), their variance near 100.
+    assert abs(np.mean(counts) - 100) < 2
+    assert 75 < np.var(counts) < 130
+
+
+def test_poisson_arrivals_have_gaps_that_vary_as_much_as_they_are_long() -> None:
+    gaps = np.diff(lay_out((2000, 10)).due_ns)
+    assert 0.95 < gaps.std() / gaps.mean() < 1.05
+
+
+@given(st.integers(0, 10_000), st.sampled_from(["constant", "poisson"]))
+def test_operations_are_due_in_order_and_within_the_window(seed: int, arrivals: str) -> None:
+    found = lay_out((100, 0.5), (400, 0.5), seed=seed, arrivals=arrivals)
+    assert np.all(np.diff(found.due_ns) >= 0)
+    assert np.all((found.due_ns >= 0) & (found.due_ns < 1_000_000_000))
+
+
+@pytest.mark.parametrize("arrivals", ["constant", "poisson"])
+def test_nothing_is_due_in_a_pause(arrivals: str) -> None:
+    due = lay_out((100, 1), (0, 1), (100, 1), arrivals=arrivals).due_ns / 1e9
+    assert not np.any((due > 1) & (due < 2))
+    assert np.any(due < 1)
+    assert np.any(due > 2)
+
+
+def test_each_step_has_its_own_rate() -> None:
+    due = lay_out((10, 1), (40, 1), arrivals="constant").due_ns / 1e9
+    assert [int(np.count_nonzero(due < 1)), int(np.count_nonzero(due >= 1))] == [10, 40]
+
+
+def test_a_load_of_nothing_has_no_operations() -> None:
+    assert len(lay_out((0, 0))) == 0
+
+
+def test_what_is_placed_is_due_at_its_moment() -> None:
+    found = lay_out((10, 1), arrivals="constant", placed=(Placed(at_s=0.5, kind="odd"),))
+    (place,) = np.flatnonzero(found.kind == found.kinds.index("odd"))
+    assert found.due_ns[place] == 500_000_000
+
+
+def test_what_is_placed_leaves_the_schedule_in_order() -> None:
+    found = lay_out((10, 1), arrivals="constant", placed=(Placed(at_s=0.9, kind="odd"), Placed(at_s=0.1, kind="odd")))
+    assert np.all(np.diff(found.due_ns) >= 0)
+
+
+def test_what_is_placed_does_not_come_in_the_mix() -> None:
+    found = lay_out((1000, 2))
+    assert not np.any(found.kind == found.kinds.index("odd"))
+
+
+def test_what_is_placed_does_not_reshuffle_the_rest() -> None:
+    plain, with_placed = lay_out((100, 1)), lay_out((100, 1), placed=(Placed(at_s=0.5, kind="odd"),))
+    ordinary = with_placed.kind != with_placed.kinds.index("odd")
+    assert with_placed.due_ns[ordinary].tolist() == plain.due_ns.tolist()
+    assert with_placed.kind[ordinary].tolist() == plain.kind.tolist()
+
+
+def test_kinds_come_as_often_as_their_weights_say() -> None:
+    found = lay_out((10_000, 1), arrivals="constant")
+    # 10,000 draws of one in ten: 4 standard deviations are 120.
+    assert abs(np.count_nonzero(found.kind == 1) - 1000) < 120
+
+
+def test_no_sessions_means_none_for_each_operation() -> None:
+    found = lay_out((100, 1))
+    assert (set(found.session.tolist()), set(found.session_seq.tolist())) == ({-1}, {-1})
+
+
+def test_operations_are_spread_over_all_sessions() -> None:
+    assert set(lay_out((500, 1), sessions=4).session.tolist()) == {0, 1, 2, 3}
+
+
+@given(st.integers(0, 1000), st.integers(1, 6))
+def test_the_operations_of_a_session_are_numbered_as_they_are_due(seed: int, sessions: int) -> None:
+    found = lay_out((100, 1), seed=seed, sessions=sessions)
+    for session in range(sessions):
+        mine = found.session_seq[found.session == session]
+        assert mine.tolist() == list(range(len(mine)))
+
+
+def test_adding_sessions_does_not_reshuffle_arrivals_and_kinds() -> None:
+    plain, with_sessions = lay_out((200, 1)), lay_out((200, 1), sessions=7)
+    assert with_sessions.due_ns.tolist() == plain.due_ns.tolist()
+    assert with_sessions.kind.tolist() == plain.kind.tolist()
+
+
+def test_a_schedule_is_as_long_as_its_operations() -> None:
+    assert len(lay_out((100, 1), arrivals="constant")) == 100
+
+
+def test_changing_the_arrivals_does_not_reshuffle_kinds_and_sessions() -> None:
+    one = lay_out((300, 1), sessions=7, arrivals="constant")
+    other = lay_out((300, 1), sessions=7, arrivals="poisson")
+    count = min(len(one), len(other))
+    assert one.kind[:count].tolist() == other.kind[:count].tolist()
+    assert one.session[:count].tolist() == other.session[:count].tolist()
+
+
+def test_more_operations_than_fit_are_refused_before_any_is_laid_out() -> None:
+    with pytest.raises(UsageError, match=r"has about 20,000,001 operations, the most is 20,000,000: lower the rate"):
+        lay_out((MAX_OPERATIONS, 1), (1, 1))
+
+
+def test_payloads_come_from_the_seed() -> None:
+    assert payload_source(1).random() == payload_source(1).random() != payload_source(2).random()

@@ -1,0 +1,151 @@
+from concurrent.futures import CancelledError, Future
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+import pytest
+
+from poolproof.errors import TargetError
+from poolproof.plan import Claims, Operation, Target
+from poolproof.pools import BUNDLED, Pool, build, find_target, multiprocessing_pool, process_pool_executor
+from poolproof.pools.executor import EXECUTOR_CLAIMS, ExecutorPool
+from poolproof.probe import Call
+from tests.unit import samples
+
+HERE = "tests.unit.samples"
+
+
+def target(attribute: str, module: str = HERE) -> Target:
+    return Target(name="mine", factory=f"{module}:{attribute}")
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_a_bundled_pool_is_found_by_its_name(name: str) -> None:
+    assert find_target(name) == Target(name=name, factory=BUNDLED[name])
+
+
+@pytest.mark.parametrize("name", ["module:factory", "a.b.c:d", "a:b.c", "_private:make"])
+def test_a_factory_is_its_own_name(name: str) -> None:
+    assert find_target(name) == Target(name=name, factory=name)
+
+
+def test_finding_a_target_does_not_import_it() -> None:
+    assert find_target("no.such.module:make").factory == "no.such.module:make"
+
+
+@pytest.mark.parametrize(
+    "name", ["", "process-pool", ":", "a:", ":b", "a", "a b:c", "a:b:c", "a..b:c", ".a:b", "a:b-c", "a/b:c", "[red]:x"]
+)
+def test_what_is_neither_bundled_nor_a_factory_is_refused_with_what_there_is(name: str) -> None:
+    with pytest.raises(TargetError, match=r"unknown target .*name one of multiprocessing-pool, process-pool-executor"):
+        find_target(name)
+
+
+def test_a_refusal_names_the_target() -> None:
+    with pytest.raises(TargetError) as caught:
+        find_target("nothing")
+    assert caught.value.target == "nothing"
+
+
+def built(attribute: str) -> Pool:
+    return build(target(attribute), 3)
+
+
+def test_an_executor_becomes_a_pool() -> None:
+    assert isinstance(built("executor"), ExecutorPool)
+
+
+def test_an_object_of_the_protocol_is_a_pool_as_it_is() -> None:
+    assert isinstance(built("pool"), samples.InlinePool)
+
+
+def test_a_factory_may_lie_deeper_in_its_module() -> None:
+    assert isinstance(built("Factories.pool"), samples.InlinePool)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "workers"), [("executor", 3), ("executor_of_any_options", 3), ("executor_without_options", None)]
+)
+def test_a_factory_is_told_the_workers_if_it_takes_them(attribute: str, workers: int | None) -> None:
+    pool = built(attribute)
+    assert isinstance(pool, ExecutorPool)
+    assert isinstance(pool._executor, samples.InlineExecutor)
+    assert pool._executor.workers == workers
+
+
+def test_a_class_serves_as_a_factory() -> None:
+    pool = built("InlinePool")
+    assert isinstance(pool, samples.InlinePool)
+    assert pool.workers == 3
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (target("x", "no.such.module"), "the target 'mine' can't be loaded: ModuleNotFoundError: No module named 'no'"),
+        (target("nothing"), "the target 'mine' can't be loaded: AttributeError"),
+        (target("NOT_CALLABLE"), "the target 'mine' is a int, expected a callable that makes a pool"),
+        (target("raising"), f"the factory {HERE}:raising raised OSError: no room"),
+        (target("no_pool"), f"the factory {HERE}:no_pool returned a list: expected a concurrent.futures.Executor"),
+        (target("Unclaiming"), f"the factory {HERE}:Unclaiming returned a Unclaiming: expected"),
+    ],
+)
+def test_what_can_not_be_built_is_refused_with_the_cause(made: Target, message: str) -> None:
+    with pytest.raises(TargetError) as caught:
+        build(made, 3)
+    assert str(caught.value).startswith(message)
+    assert caught.value.target == "mine"
+
+
+def operation() -> Operation:
+    return Operation(op=1, kind="obey", call=Call("/nowhere", "w:w", 1, "obey", None))
+
+
+def test_an_executor_is_given_the_call_of_an_operation() -> None:
+    given: list[object] = []
+
+    class Executor(samples.InlineExecutor):
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> "Future[Any]":
+            given.append((fn, args, kwargs))
+            return Future()
+
+    made = operation()
+    ExecutorPool(Executor()).submit(made)
+    assert given == [(made.call, (), {})]
+
+
+@pytest.mark.parametrize("cancel", [True, False])
+def test_closing_an_executor_waits_and_cancels_if_asked(cancel: bool) -> None:
+    executor = samples.InlineExecutor()
+    ExecutorPool(executor).close(cancel=cancel)
+    assert executor.closed == [{"wait": True, "cancel": cancel}]
+
+
+def test_closing_an_executor_does_not_cancel_by_itself() -> None:
+    executor = samples.InlineExecutor()
+    ExecutorPool(executor).close()
+    assert executor.closed[0]["cancel"] is False
+
+
+def test_an_executor_claims_what_its_documentation_says_of_all() -> None:
+    assert ExecutorPool(samples.InlineExecutor()).claims is EXECUTOR_CLAIMS
+
+
+@pytest.mark.parametrize("error", [CancelledError, BrokenProcessPool])
+def test_the_documented_errors_of_executors_are_listed_by_the_names_that_they_have(error: type) -> None:
+    names = {f"{base.__module__}.{base.__qualname__}" for base in error.__mro__}
+    assert names & set(EXECUTOR_CLAIMS.errors)
+
+
+@pytest.mark.parametrize("claims", [process_pool_executor.CLAIMS, multiprocessing_pool.CLAIMS, EXECUTOR_CLAIMS])
+def test_every_claim_names_its_source(claims: Claims) -> None:
+    assert all(claim.source for claim in claims.promises.values())
+
+
+@pytest.mark.parametrize("promise", ["survives-worker-death", "contains-the-blast", "restores-capacity"])
+def test_the_process_pool_executor_declines_to_outlive_its_workers(promise: str) -> None:
+    assert process_pool_executor.CLAIMS.made(promise) == "declined"
+
+
+@pytest.mark.parametrize("promise", ["survives-worker-death", "contains-the-blast", "restores-capacity"])
+def test_the_multiprocessing_pool_is_silent_about_dead_workers(promise: str) -> None:
+    assert multiprocessing_pool.CLAIMS.made(promise) == "undeclared"
