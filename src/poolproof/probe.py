@@ -30,7 +30,7 @@ RECORD: Final = struct.Struct("=HHIIIqqqqQq")
 
 NO_SESSION: Final = -1
 RENDEZVOUS: Final = "poolproof:rendezvous"
-"""The built-in kind with which capacity is probed: its payload is the path of a unix socket."""
+"""The built-in kind with which capacity is probed: its payload is the address of a unix socket and a time-out, s."""
 
 _SESSION: Final = "poolproof:session"
 _EPOCH: Final = "poolproof:epoch"
@@ -106,11 +106,18 @@ def _workload(reference: str) -> _Workload:
         return _workloads[reference]
 
 
-def _rendezvous(path: str) -> str:
-    """Say through the socket that this operation runs, and stay until the other side closes the connection."""
+def _rendezvous(address: str, timeout_s: float) -> str:
+    """Say through the socket that this operation runs, and stay until it is released, or the time is up.
+
+    End-of-file alone would not release it: workers that were forked meanwhile hold copies of the other end.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as meeting:
-        meeting.connect(path)
-        meeting.recv(1)
+        meeting.settimeout(timeout_s)
+        try:
+            meeting.connect(address)
+            meeting.recv(1)
+        except OSError:  # it came when the meeting was over, or was never released: neither is the pool's fault
+            return "late"
     return "met"
 
 
@@ -153,7 +160,7 @@ class Call:
         record(STARTED)
         try:
             if self.kind == RENDEZVOUS:
-                result: Any = _rendezvous(self.payload)
+                result: Any = _rendezvous(*self.payload)
             else:
                 workload = _workloads.get(self.workload) or _workload(self.workload)
                 result = workload.kinds[self.kind].call(self.payload, state)

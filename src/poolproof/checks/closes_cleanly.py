@@ -1,6 +1,6 @@
 """The promise `closes-cleanly`: closing returns in bounded time, without an error, and for good."""
 
-from poolproof.checks.record import describe_some
+from poolproof.checks.record import backlogged, describe_some
 from poolproof.checks.verdict import Answer, Evidence, unknown
 from poolproof.history import History, Outcome, Phase
 
@@ -14,10 +14,17 @@ def closes_cleanly(history: History) -> Answer:
         within = "" if stage is None else f" within {stage.value:g} s"
         what = "closing" if hung.stage == "close" else "submit, called after the close,"
         told = Evidence(
-            text=f"{what} did not return{within}; every thread's stack is in stacks.txt of the run folder",
+            text=f"{what} did not return{within}",
             at_s=round(history.seconds(hung.at), 6),
         )
         waiting = (operations.sent > 0) & (operations.done == 0)
+        if hung.stage == "close" and backlogged(history, waiting).sum() == waiting.sum() > 0:
+            return unknown(
+                "the pool was still working off what it had accepted when the bound of the close was reached"
+            )
+        where = history.first("hung-in", hung.stage)
+        if where is not None:
+            told = Evidence(text=f"{told.text}; it was in {where.detail}", at_s=told.at_s)
         return "broken", [told, *describe_some(history, waiting, "was unresolved while the pool was closing")]
     raised = [event for event in history.lifecycle if event.event == "close-raised"]
     if raised:

@@ -37,8 +37,20 @@ def leaves_nothing_behind(history: History) -> Answer:
     count = len(evidence)
     evidence = evidence[:SHOWN] + ([Evidence(text=f"{count} processes in all")] if count > SHOWN else [])
     evidence += _growth(history)
+    hung = history.first("hung")
+    if hung is not None and not any(left.after == "close" for left in history.leftovers):
+        # What outlives a process that was ended from outside, because it hung, is no fault of a close.
+        return "unknown", [
+            Evidence(
+                text=f"the pool's process hung in the stage {hung.stage!r} and was ended, so nothing could be seen"
+            ),
+            *evidence,
+        ]
     if evidence:
         return "broken", evidence
+    foreign = [event for event in history.lifecycle if event.event == "foreign-residue"]
+    if foreign:
+        return unknown(f"{foreign[0].stage} grew also while no pool was open: somebody else makes them on this machine")
     if history.first("lab-ended") is None:
         return unknown("the end of the pool's process was not seen")
     seen = min((len(events) for events in _counts(history).values()), default=0)
@@ -58,9 +70,14 @@ def _counts(history: History) -> dict[str, list[Lifecycle]]:
 def _growth(history: History) -> list[Evidence]:
     """Categories of which there was more after every single cycle; the first cycle is where counting starts."""
     grown = []
+    foreign = {event.stage for event in history.lifecycle if event.event == "foreign-residue"}
     for category, events in _counts(history).items():
         values = [int(event.value or 0) for event in events]
-        if len(values) == CYCLES + 1 and all(later > earlier for earlier, later in pairwise(values)):
+        if (
+            category not in foreign
+            and len(values) == CYCLES + 1
+            and all(later > earlier for earlier, later in pairwise(values))
+        ):
             grown.append(
                 Evidence(
                     text=f"{category} grew with every cycle of opening and closing: "

@@ -1,5 +1,7 @@
 """Questions that several checks put to a history: who ran an operation, who is to blame, how long it was watched."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from poolproof.checks.verdict import SHOWN, Evidence
@@ -27,6 +29,71 @@ def effective(history: History, kind: str = "", target: str = "worker") -> list[
 def awkward_operations(history: History) -> np.ndarray:
     """Mask of the operations that were placed to be awkward; shape (operations,)."""
     return history.of_kinds(frozenset(awkward.workload.kinds)) & (history.operations.sent > 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Harm:
+    """What was done to the pool at one moment, and the worker that it befell; None where no worker is known."""
+
+    begin: int
+    what: str
+    pid: int | None
+    start_time: int | None
+
+
+def harms(history: History) -> list[Harm]:
+    """The faults that took effect on workers and the awkward operations that were sent, in order of time."""
+    done = [
+        Harm(
+            begin=fault.begin,
+            what=f"the {fault.kind} of worker pid {fault.pid}",
+            pid=fault.pid,
+            start_time=fault.start_time,
+        )
+        for fault in effective(history)
+    ]
+    for op in np.flatnonzero(awkward_operations(history)):
+        ran = describe(history, int(op), "")
+        done.append(
+            Harm(
+                begin=int(history.operations.sent[op]),
+                what=f"operation {op} ({history.kind_of(int(op))})",
+                pid=ran.pid,
+                start_time=ran.start_time,
+            )
+        )
+    return sorted(done, key=lambda harm: harm.begin)
+
+
+def unprovoked(history: History) -> np.ndarray:
+    """Mask of the operations that failed before anything was harmed, or the pool was closed; shape (operations,)."""
+    operations = history.operations
+    awaited = [harm.begin for harm in harms(history)][:1]
+    awaited += [event.at for event in history.lifecycle if event.event == "closing" and event.at > history.origin][:1]
+    first = min(awaited, default=observed_until(history))
+    loaded = np.isin(operations.phase, (Phase.WARM_UP, Phase.MEASURED))
+    return loaded & history.ended(*FAILED) & (operations.done < first)
+
+
+def backlogged(history: History, mask: np.ndarray) -> np.ndarray:
+    """Which of the operations of a mask only waited for their turn while the pool went on answering; same shape.
+
+    Such an operation was not begun, or was begun less than the patience before the watch ended, and at no time since it
+    was sent did the pool go without answering for as long as that patience. Too much was offered: it is not lost.
+    """
+    operations, executions = history.operations, history.executions
+    patience = round(history.plan.resolution_s(history.claims) * 1e9)
+    end = observed_until(history)
+    measured = history.in_phase(Phase.MEASURED) & (operations.done > 0)
+    answers = np.sort(np.append(operations.done[measured], end))
+    silent = np.flatnonzero(np.diff(answers) >= patience)
+    last_silence = int(answers[silent[-1]]) if len(silent) else 0
+    began = np.zeros(len(operations), dtype=np.int64)
+    known = (executions.op >= 0) & (executions.op < len(operations))
+    np.maximum.at(began, executions.op[known], executions.started[known])
+    until = np.where(operations.done > 0, operations.done, end)
+    waited = (began == 0) | (until - began < patience)
+    return np.asarray(mask & waited & (operations.sent > last_silence) & bool(measured.any()))
 
 
 def to_blame(history: History) -> np.ndarray:
@@ -69,7 +136,9 @@ def describe(history: History, op: int, happened: str, at: int = 0) -> Evidence:
     row = int(rows[-1]) if len(rows) else None
     sent = int(history.operations.sent[op])
     began = (
-        "no worker began it"
+        "the pool's submit never returned"
+        if not history.operations.accepted[op]
+        else "no worker began it"
         if row is None
         else f"worker pid {history.executions.pid[row]} began it at "
         f"{history.seconds(int(history.executions.started[row])):.3f} s"
@@ -87,6 +156,8 @@ def describe(history: History, op: int, happened: str, at: int = 0) -> Evidence:
 def describe_some(history: History, mask: np.ndarray, happened: str) -> list[Evidence]:
     """The first few operations of a mask in full, and how many there were in all; `{error}` stands for each one's."""
     ops = np.flatnonzero(mask)
+    _, first = np.unique(history.operations.kind[ops], return_index=True)
+    ops = np.concatenate([ops[np.sort(first)], np.delete(ops, first)])  # one of each kind first
     told = [describe(history, int(op), happened.replace("{error}", error_of(history, int(op)))) for op in ops[:SHOWN]]
     if len(ops) > SHOWN:
         told.append(Evidence(text=f"and {len(ops) - SHOWN} more operations alike, {len(ops)} in all"))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from poolproof.checks.record import describe_some, unresolved
+from poolproof.checks.record import backlogged, describe_some, unresolved
 from poolproof.checks.verdict import Answer, Evidence, unknown
 from poolproof.history import History, Phase
 
@@ -15,6 +15,8 @@ def resolves_every_operation(history: History) -> Answer:
         return unknown("no operation was sent")
     patience_s = history.plan.resolution_s(history.claims)
     lost, open_still = unresolved(history)
+    waiting = backlogged(history, lost)
+    lost, open_still = lost & ~waiting, open_still | waiting
     evidence = describe_some(history, lost, f"was never resolved, although watched for {patience_s:g} s and longer")
 
     # A backlog may still be worked off after the last of the load; what came later (a probe, a close) is no excuse.
@@ -22,6 +24,8 @@ def resolves_every_operation(history: History) -> Answer:
     last_sent = int(operations.sent[loaded].max()) if loaded.any() else 0
     limit = np.maximum(operations.sent, max(history.last_heal, last_sent)) + round(patience_s * 1e9)
     late = sent & (operations.done > limit)
+    delayed = backlogged(history, late)
+    late &= ~delayed
     evidence += describe_some(history, late, f"was resolved later than {patience_s:g} s after the last heal")
 
     taken_along = history.first("own-doing")
@@ -29,6 +33,14 @@ def resolves_every_operation(history: History) -> Answer:
         evidence += describe_some(history, open_still, f"was lost: the pool's own process {taken_along.detail}")
     if evidence:
         return "broken", evidence
+    if waiting.any() or delayed.any():
+        count = int(np.count_nonzero(waiting | delayed))
+        return "unknown", [
+            Evidence(
+                text=f"{count} operations had to wait while the pool went on answering others: more was offered than "
+                "it can do; lower the rate"
+            )
+        ]
     if open_still.any():
         count = int(np.count_nonzero(open_still))
         return "unknown", [

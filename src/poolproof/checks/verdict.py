@@ -8,7 +8,7 @@ import msgspec
 Verdict = Literal["kept", "unknown", "broken"]
 ORDER: Final[tuple[Verdict, ...]] = ("kept", "unknown", "broken")
 
-SHOWN: Final = 3
+SHOWN: Final = 5
 """How many violations are told in full; the others are counted."""
 
 

@@ -99,7 +99,7 @@ def compare(
         raise UsageError("compare takes two targets or more, each named once")
     effective = _configure(config, layer, workload=workload, workers=workers, rate=rate, seconds=seconds)
     proofs = _prove_all(targets, effective, layer, seed, scenario, report, json)
-    console = Console()
+    console = Console(emoji=False)
     if console.is_terminal:
         show_comparison(proofs, console)
     else:
@@ -130,7 +130,7 @@ def doctor() -> int:
     table.add_column("works", no_wrap=True)
     table.add_column("by which means, or why not")
     found = examine()
-    console = Console()
+    console = Console(emoji=False)
     for means in found:
         table.add_row(means.what, "yes" if means.works else "no", means.how)
         if not console.is_terminal:
@@ -143,7 +143,7 @@ def doctor() -> int:
 @app.command("config")
 def show_config(layer: Layer = DEFAULT_LAYER, config: ConfigFolder = None) -> int:
     """Print each effective value with its origin."""
-    console = Console()
+    console = Console(emoji=False)
     table = Table(title=f"Configuration of layer {layer}", title_justify="left")
     for column in ("setting", "value", "origin"):
         table.add_column(column, overflow="fold")
@@ -215,7 +215,7 @@ def _keep(content: dict[str, object], proofs: list[Proof], report: Path | None, 
 
 
 def _print_proof(proof: Proof) -> None:
-    console = Console()
+    console = Console(emoji=False)
     if console.is_terminal:
         show_proof(proof, console)
     else:

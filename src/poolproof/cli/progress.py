@@ -4,6 +4,7 @@ import time
 from types import TracebackType
 
 from rich.console import Console
+from rich.markup import escape
 from rich.status import Status
 
 from poolproof.lab.launch import Progress
@@ -13,7 +14,7 @@ class Display:
     """Shows the progress of runs on standard error; a context manager that leaves the terminal as it was."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True)
+        self._console = Console(stderr=True, emoji=False)
         self._status: Status | None = None
         self._current = ("", "")
         self._began = time.monotonic()
@@ -35,9 +36,9 @@ class Display:
         if (target, scenario) != self._current:
             self._current, self._began = (target, scenario), time.monotonic()
             if self._status is None:
-                self._console.print(f"{target}: {scenario} …", highlight=False, soft_wrap=True)
+                self._console.print(f"{target}: {scenario} …", highlight=False, soft_wrap=True, markup=False)
         if self._status is not None:
             self._status.update(
-                f"{target} · [bold]{scenario}[/bold] · {progress.stage} · {progress.done} of {progress.sent} done, "
-                f"{progress.failed} failed · {time.monotonic() - self._began:.0f} s"
+                f"{escape(target)} · [bold]{scenario}[/bold] · {progress.stage} · "
+                f"{progress.done} of {progress.sent} done, {progress.failed} failed · {time.monotonic() - self._began:.0f} s"
             )

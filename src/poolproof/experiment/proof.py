@@ -21,7 +21,7 @@ from poolproof.errors import UsageError
 from poolproof.experiment.scenarios import find_scenarios
 from poolproof.faults import check_plan
 from poolproof.history import History, Journal, Lifecycle, collect, load, save
-from poolproof.lab.launch import Progress, run_plan
+from poolproof.lab.launch import Progress, run_plan, where_it_hung
 from poolproof.plan import PROMISES, Bounds, Claims, Limits, Made, Plan
 from poolproof.pools import find_target
 from poolproof.workloads import reference
@@ -159,6 +159,9 @@ def carry_out(
     """
     ended = run_plan(plan, folder, discard=discard, on_progress=watcher)
     journal = Journal(folder)
+    if ended.hung:
+        hung = Lifecycle(event="hung-in", at=0, stage=ended.hung, detail=where_it_hung(folder))
+        journal.write(hung)
     if ended.reason:
         history = collect(folder, environment())
         moment = max((event.at for event in history.lifecycle), default=0)

@@ -8,7 +8,7 @@ from poolproof.plan import FaultSpec, Load, Placed, Scenario, Stage, Step
 from poolproof.workloads import awkward
 
 _LOADED: Final[tuple[Stage, ...]] = ("open", "probe-before", "load", "drain", "probe-after", "close")
-_SAFETY: Final = ("resolves-every-operation", "runs-at-most-once", "returns-the-right-result")
+_SAFETY: Final = ("resolves-every-operation", "runs-at-most-once", "returns-the-right-result", "types-every-error")
 _CLOSING: Final = ("closes-cleanly", "leaves-nothing-behind")
 _DEATH: Final = ("survives-worker-death", "contains-the-blast", "restores-capacity")
 
@@ -46,7 +46,7 @@ def kill_one(ingredients: Ingredients) -> Scenario:
         name="kill-one",
         summary="SIGKILL to one busy worker under load",
         stages=_LOADED,
-        examines=(*_SAFETY, "types-every-error", *_CLOSING, *_DEATH),
+        examines=(*_SAFETY, *_CLOSING, *_DEATH),
         load=_load(ingredients),
         faults=(FaultSpec(kind="kill", count=1, at_s=0.25 * ingredients[1]),),
     )
@@ -60,7 +60,7 @@ def kill_idle(ingredients: Ingredients) -> Scenario:
         name="kill-idle",
         summary="SIGKILL to one idle worker in a pause of the load",
         stages=_LOADED,
-        examines=(*_SAFETY, "types-every-error", *_CLOSING, *_DEATH),
+        examines=(*_SAFETY, *_CLOSING, *_DEATH),
         load=_load(
             ingredients,
             steps=(
@@ -81,7 +81,7 @@ def kill_most(ingredients: Ingredients) -> Scenario:
         name="kill-most",
         summary="SIGKILL to 60 % of the workers at once, all busy, at a peak of the load",
         stages=_LOADED,
-        examines=(*_SAFETY, "types-every-error", *_CLOSING, *_DEATH),
+        examines=(*_SAFETY, *_CLOSING, *_DEATH),
         load=_load(
             ingredients,
             steps=(
@@ -117,7 +117,7 @@ def awkward_work(ingredients: Ingredients) -> Scenario:
         name="awkward-work",
         summary="operations that raise, exit, do not pickle or unpickle, return 64 MB, amid ordinary ones",
         stages=_LOADED,
-        examines=(*_SAFETY, "types-every-error", *_CLOSING, "contains-the-blast", "restores-capacity"),
+        examines=(*_SAFETY, *_CLOSING, "contains-the-blast", "restores-capacity"),
         load=_load(ingredients, placed=placed),
     )
 

@@ -53,13 +53,15 @@ def _try_on_victim(what: str, how: str, attempt: Callable[[Handle], bool]) -> Me
     if not hasattr(os, "pidfd_open"):
         return Means(what=what, works=False, how="os.pidfd_open is missing: it takes Linux 5.3 or later")
     victim = subprocess.Popen(
-        [sys.executable, "-c", "input()"],
+        [sys.executable, "-c", "print(flush=True); input()"],
         stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env=dict(os.environ) | {_MARK: "1"},
     )
     try:
+        assert victim.stdout is not None  # noqa: S101 - it was asked for above
+        victim.stdout.readline()  # from here on it is the program that was started, no longer a copy of this one
         handle = Handle.open(victim.pid)
         works = handle is not None and attempt(handle)
         return Means(what=what, works=works, how=how if works else f"{how}: tried, and it had no effect")

@@ -20,7 +20,7 @@ import numpy as np
 from poolproof import faults, processes
 from poolproof.clock import SECOND_NS, now_ns
 from poolproof.errors import BlastRadiusError
-from poolproof.history import Fault, Follower, Incarnation, Journal, Outcome, Sample, map_column, read_plan
+from poolproof.history import Fault, Follower, Incarnation, Journal, Outcome, Phase, Sample, map_column, read_plan
 from poolproof.lab import boot, sweep
 from poolproof.lab.channel import Channel, Message
 from poolproof.plan import FaultSpec
@@ -220,7 +220,10 @@ class Conductor:
         done, outcome = map_column(self._folder, "done"), map_column(self._folder, "outcome")
         sent = map_column(self._folder, "sent")
         if done is not None and outcome is not None and sent is not None:
-            failed = np.isin(outcome, (Outcome.WRONG, Outcome.POOL_ERROR, Outcome.REJECTED))
+            phase = map_column(self._folder, "phase")
+            failed = np.isin(outcome, (Outcome.WRONG, Outcome.POOL_ERROR, Outcome.REJECTED)) & (
+                phase != Phase.AFTER_CLOSE
+            )
             self._keeper.send(
                 "progress",
                 sent=int(np.count_nonzero(sent)),

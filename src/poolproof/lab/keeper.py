@@ -15,6 +15,7 @@ import contextlib
 import ctypes
 import json
 import os
+import select
 import selectors
 import shutil
 import signal
@@ -50,6 +51,7 @@ class Keeper:
         self._undo: dict[tuple[int, int], int] = {}
         self._statuses: dict[int, int] = {}
         self._expects_parent_death = False
+        self._lab_finished = False
         self._failure: Message | None = None
         self._interrupted = ""
 
@@ -68,8 +70,8 @@ class Keeper:
         finally:
             self._heal()
             swept = sweep.sweep(self._orders.token, (os.getpid(),), reap=self._reap)
-            caller_died = processes.Handle.open(self._orders.caller_pid) is None
-            self._remove_folders(caller_died)
+            caller = processes.look_up(self._orders.caller_pid)
+            self._remove_folders(caller_died=caller is None or caller.state in ("Z", "X"))
         self._caller.send("ended", swept=len(swept), **ended)
         return 0
 
@@ -117,8 +119,10 @@ class Keeper:
             # 3. The conductor is gone: nobody can conduct the faults, so the run is void.
             if "conductor-exit" in names:
                 return {"reason": f"the conductor {self._how(self._conductor)}"}
-            # 4. The lab is gone: as planned, by its own doing, or by a stranger's.
+            # 4. The lab is gone: as planned, by its own doing, or by a stranger's. What it said last is still heard.
             if "lab-exit" in names:
+                self._hear_out(to_lab)
+                self._hear_out(to_conductor)
                 return self._lab_ended(self._how(self._lab))
             # 5. Time is up for the run, or for the lab's present stage.
             now = time.monotonic()
@@ -126,6 +130,13 @@ class Keeper:
                 return self._end_hung_lab("the run", self._orders.total_s)
             if self._stage is not None and now >= self._stage[1]:
                 return self._end_hung_lab(self._stage[0], None)
+
+    def _hear_out(self, channel: Channel) -> None:
+        while select.select([channel], [], [], 0)[0]:
+            received = channel.receive()
+            if received is None:
+                return
+            self._hear(*received)
 
     def _start(self, role: str, *ends: Channel) -> processes.Handle:
         for end in ends:
@@ -161,6 +172,8 @@ class Keeper:
                 fd = self._undo.pop((message["pid"], message["start_time"]), None)
                 if fd is not None:
                     os.close(fd)
+            case "finished":
+                self._lab_finished = True
             case "parent-death":
                 self._expects_parent_death = True
             case "stage":
@@ -180,7 +193,7 @@ class Keeper:
     def _lab_ended(self, how: str) -> dict[str, Any]:
         self._write("lifecycle", event="lab-ended", at=time.monotonic_ns(), detail=how)
         self._to_conductor.send("lab-ended")
-        planned = how == "exited with status 0" or self._expects_parent_death
+        planned = self._lab_finished or self._expects_parent_death
         if planned or how == f"exited with status {TARGET_FAILED}":
             return self._settle({"reason": "" if planned else "failed", "failure": self._failure})
         # A stranger's SIGKILL (or the kernel's, out of memory) and the lab's own failure say nothing of the pool.

@@ -13,6 +13,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +27,7 @@ from poolproof.lab import boot
 from poolproof.lab.channel import Channel
 from poolproof.lab.keeper import LAB_FAILED, TARGET_FAILED
 from poolproof.lab.rendezvous import Rendezvous
-from poolproof.lab.residue import settle, snapshot, surviving_workers
+from poolproof.lab.residue import HOST_WIDE, settle, snapshot, surviving_workers
 from poolproof.load import Client, Schedule, payload_source, release, schedule
 from poolproof.plan import CYCLES, Claims, Kind
 from poolproof.pools import Pool, build
@@ -72,6 +73,7 @@ class Lab:
                 stages[name]()
             with self._stage("settle", self._drain_bound()):
                 self._client.drain(now_ns() + round(self._plan.resolution_s(self._claims) * SECOND_NS))
+            self._keeper.send("finished")  # told from a pool that ends its own process with the same status
         except TargetError as error:
             self._keeper.send("failed", target=error.target, why=str(error))
             return TARGET_FAILED
@@ -109,6 +111,7 @@ class Lab:
             names = (*laid_out, probe.RENDEZVOUS)
             reserve = (
                 plan.scenario.load.warm_up
+                + 1
                 + 2 * _ATTEMPTS * plan.workers
                 + (CYCLES + 1) * (_CYCLE_OPERATIONS * plan.workers + 1)
                 + 2 * (_SHUTDOWN_OPERATIONS * plan.workers + 1)
@@ -145,7 +148,8 @@ class Lab:
 
     def _cycles(self) -> None:
         """Open and close the pool four times: what grows with each of the last three is left behind by the pool."""
-        baseline = snapshot()
+        baseline, began = snapshot(), now_ns()
+        counts: list[dict[str, int]] = []
         for cycle in range(CYCLES + 1):
             self._open()
             with self._stage("cycle", self._drain_bound()):
@@ -160,25 +164,41 @@ class Lab:
                 for category, names in seen.items():
                     detail = ", ".join(sorted(names - baseline[category])[:5])
                     self._event("residue", f"{category}, cycle {cycle}", len(names), detail)
+            counts.append({category: len(names) for category, names in seen.items()})
+        suspects = [category for category in HOST_WIDE if all(a[category] < b[category] for a, b in pairwise(counts))]
+        if suspects:
+            with self._stage("cycle", _SLACK_S):
+                # Others on this machine may make such things too: if they grow without any pool, nothing can be told.
+                alone = settle(baseline, bound_s=(now_ns() - began) / SECOND_NS / CYCLES)
+                for category in suspects:
+                    if len(alone[category]) > counts[-1][category]:
+                        self._event("foreign-residue", category, len(alone[category]))
 
     def _probe_before(self) -> None:
-        self._capacity_before = self._probe("probe-before", self._plan.workers)
+        with self._stage("ready", self._plan.bounds.open_s + _SLACK_S):
+            # Readiness is shown by an answer, however long the workers take to start.
+            self._send_now(1, Phase.WARM_UP)
+            self._client.drain(now_ns() + round(self._plan.bounds.open_s * SECOND_NS))
+        self._capacity_before = self._probe("probe-before", self._plan.workers, self._plan.bounds.open_s / 4)
 
     def _probe_after(self) -> None:
         self._probe("probe-after", self._capacity_before or self._plan.workers)
 
-    def _probe(self, stage: str, enough: int) -> int:
-        """The most operations seen running at once, of up to three attempts."""
+    def _probe(self, stage: str, enough: int, first_s: float = 0.0) -> int:
+        """The most operations seen running at once, of up to three attempts; the first may take longer."""
         workers, timeout_s = self._plan.workers, self._plan.bounds.rendezvous_s
         kind = self._names.index(probe.RENDEZVOUS)
         best = 0
-        with self._stage(stage, _ATTEMPTS * 2 * timeout_s + _SLACK_S), contextlib.closing(Rendezvous()) as rendezvous:
-            for _ in range(_ATTEMPTS):
+        bound_s = first_s + _ATTEMPTS * 2 * timeout_s + _SLACK_S
+        with self._stage(stage, bound_s), contextlib.closing(Rendezvous()) as rendezvous:
+            for attempt in range(_ATTEMPTS):
+                patience_s = max(timeout_s, first_s) if attempt == 0 else timeout_s
                 before = self._client.pending
-                prepared = [self._client.prepare(kind, "", Phase.PROBE, rendezvous.address) for _ in range(workers)]
+                payload = (rendezvous.address, bound_s)
+                prepared = [self._client.prepare(kind, "", Phase.PROBE, payload) for _ in range(workers)]
                 accepted = sum([self._client.send(op) for op in prepared])
                 if accepted:
-                    best = max(best, rendezvous.gather(workers, timeout_s))
+                    best = max(best, rendezvous.gather(workers, patience_s))
                 self._client.drain(now_ns() + round(timeout_s * SECOND_NS), leave=before)
                 if best >= enough or not accepted:  # a pool that refuses them all has no capacity to wait for
                     break

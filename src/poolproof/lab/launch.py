@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from poolproof import plan as plans
 from poolproof.clock import SECOND_NS, now_ns
-from poolproof.errors import TargetError
+from poolproof.errors import TargetError, UsageError
 from poolproof.history.records import FOLDER as RECORDS
 from poolproof.history.store import PLAN
 from poolproof.lab import boot, sweep
@@ -25,6 +25,7 @@ from poolproof.lab.channel import Channel
 ORDERS: Final = "orders.json"
 _GRACE_S: Final = 15.0
 _ABORT_S: Final = 5.0
+_FRAMES: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,14 +72,18 @@ def run_plan(
         TargetError: the target or the workload can't be loaded, built or prepared.
         KeyboardInterrupt: after every fault was undone and every process of the run ended.
     """
+    try:
+        directory = str(Path.cwd())
+    except FileNotFoundError as error:
+        raise UsageError("the working directory is gone: change to one that exists") from error
     (folder / PLAN).write_bytes(plans.encode(plan))
     (folder / RECORDS).mkdir()  # before any process of the run: workers write there from their first operation on
     token = secrets.token_hex(8)
     orders = boot.Orders(
         folder=str(folder.resolve()),
         token=token,
-        sys_path=[str(Path.cwd()) if entry == "" else entry for entry in sys.path],
-        directory=str(Path.cwd()),
+        sys_path=[directory if entry == "" else entry for entry in sys.path],
+        directory=directory,
         caller_pid=os.getpid(),
         total_s=plan.bounds.total_s + plan.scenario.load.seconds,
         outlive_s=plan.bounds.outlive_s,
@@ -108,7 +113,12 @@ def run_plan(
         raise TargetError(
             plan.target.name,
             f"the factory {plan.target.factory} did not return a pool within bounds.open_s = {plan.bounds.open_s:g} s; "
-            f"every thread's stack: {folder / 'stacks.txt'}",
+            f"it was in {where_it_hung(folder)}",
+        )
+    if message.get("own_doing") and not _was_opened(folder):
+        raise TargetError(
+            plan.target.name,
+            f"the factory {plan.target.factory} ended its own process: {message['reason']}; it must return a pool",
         )
     return Ended(reason=message["reason"], hung=message.get("hung", ""), own_doing=bool(message.get("own_doing")))
 
@@ -170,6 +180,19 @@ def _outlast(keeper: "subprocess.Popen[bytes] | None", orders: boot.Orders) -> N
     shutil.rmtree(orders.temporary, ignore_errors=True)
     if interrupted is not None:
         raise interrupted
+
+
+def where_it_hung(folder: Path) -> str:
+    """The innermost calls of the thread that was ended, from the stacks that faulthandler wrote; empty without any."""
+    stacks = folder / "stacks.txt"
+    lines = stacks.read_text(errors="replace").splitlines() if stacks.exists() else []
+    current = next((number for number, line in enumerate(lines) if line.startswith("Current thread")), None)
+    if current is None:
+        return "unknown code: its stacks could not be written"
+    frames = [line.strip() for line in lines[current + 1 :]]
+    frames = frames[: frames.index("")] if "" in frames else frames
+    outside = [frame for frame in frames if "/poolproof/lab/" not in frame]
+    return ", called from ".join(outside[:_FRAMES])
 
 
 def _was_opened(folder: Path) -> bool:

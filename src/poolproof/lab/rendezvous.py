@@ -1,5 +1,6 @@
 """Capacity by rendezvous: how many operations were seen running at once. What the pool says of itself is not asked."""
 
+import contextlib
 import os
 import selectors
 import socket
@@ -41,9 +42,24 @@ class Rendezvous:
                         key.fileobj.close()
                 most = max(most, len(present))
         for guest in present:
-            guest.close()
+            _release(guest)
         return most
 
     def close(self) -> None:
-        """Refuse whoever comes late."""
+        """Release whoever came late and refuse all who are still to come.
+
+        A forked worker holds a copy of the listener, so closing it would leave them waiting in its queue.
+        """
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):
+            while True:
+                _release(self._listener.accept()[0])
         self._listener.close()
+
+
+def _release(guest: socket.socket) -> None:
+    # A byte, since end-of-file reaches the guest only when every forked copy of this end is closed too.
+    with contextlib.suppress(OSError):
+        guest.send(b".", socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+    guest.close()

@@ -13,6 +13,9 @@ from poolproof import processes
 
 _SHARED: Final = Path("/dev/shm")
 
+HOST_WIDE: Final = ("semaphores", "shared memory")
+"""Categories in which other programs of this machine show too."""
+
 Snapshot = Mapping[str, frozenset[str]]
 """Category to the names of what is there; what cannot be told apart by name carries a number."""
 

@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 from typing import Any, Final
 
 from poolproof.errors import TargetError
-from poolproof.plan import Target
+from poolproof.plan import Claims, Target
 from poolproof.pools.executor import ExecutorPool
 from poolproof.pools.protocol import Pool
 
@@ -44,18 +44,24 @@ def build(target: Target, workers: int) -> Pool:
     arguments = {"workers": workers} if _accepts_workers(factory) else {}
     try:
         made = factory(**arguments)
-    except Exception as error:  # whatever the user's factory raises
+    except BaseException as error:  # whatever the user's factory raises, SystemExit included
         raise TargetError(
             target.name, f"the factory {target.factory} raised {type(error).__name__}: {error}"
         ) from error
     if isinstance(made, Executor):
         return ExecutorPool(made)
     if isinstance(made, Pool):
+        if not isinstance(made.claims, Claims):
+            raise TargetError(
+                target.name,
+                f"the claims of {target.factory} are of type {type(made.claims).__name__}: expected "
+                "poolproof.Claims(promises={...}, errors=(...))",
+            )
         return made
     raise TargetError(
         target.name,
-        f"the factory {target.factory} returned a {type(made).__name__}: expected a concurrent.futures.Executor, "
-        "or an object with submit(operation), close() and claims",
+        f"the factory {target.factory} returned something of type {type(made).__name__}: "
+        "expected a concurrent.futures.Executor, or an object with submit(operation), close() and claims",
     )
 
 
@@ -65,13 +71,14 @@ def _factory(name: str, factory: str) -> Callable[..., Any]:
         found: Any = importlib.import_module(module_name)
         for part in attribute.split("."):
             found = getattr(found, part)
-    except Exception as error:  # whatever the user's module raises while it is imported
+    except BaseException as error:  # whatever the user's module raises while it is imported, SystemExit included
+        hint = "; is its folder on the path?" if isinstance(error, ModuleNotFoundError) else ""
         raise TargetError(
-            name, f"the target {name!r} can't be loaded: {type(error).__name__}: {error}; is its folder on the path?"
+            name, f"the target {name!r} can't be loaded: {type(error).__name__}: {error}{hint}"
         ) from error
     if not callable(found):
         raise TargetError(
-            name, f"the target {name!r} is a {type(found).__name__}, expected a callable that makes a pool"
+            name, f"the target {name!r} is of type {type(found).__name__}, expected a callable that makes a pool"
         )
     return found  # type: ignore[no-any-return]  # a callable of unknown signature is what was asked for
 

@@ -39,10 +39,12 @@ def load_workload(name: str, service_ms: dict[str, float]) -> Workload:
         found = getattr(importlib.import_module(module_name), attribute)
         if inspect.isfunction(found):
             found = found(service_ms) if inspect.signature(found).parameters else found()
-    except Exception as error:  # whatever the user's module or function raises
+    except BaseException as error:  # whatever the user's module or function raises, SystemExit included
         raise TargetError(name, f"the workload {name!r} can't be loaded: {type(error).__name__}: {error}") from error
     if not isinstance(found, Workload):
-        raise TargetError(name, f"the workload {name!r} is a {type(found).__name__}, expected a poolproof Workload")
+        raise TargetError(
+            name, f"the workload {name!r} is of type {type(found).__name__}, expected a poolproof Workload"
+        )
     negative = [kind for kind, value in found.kinds.items() if value.weight < 0]
     if negative:
         raise TargetError(
