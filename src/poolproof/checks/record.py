@@ -72,7 +72,7 @@ def unprovoked(history: History) -> np.ndarray:
     awaited += [event.at for event in history.lifecycle if event.event == "closing" and event.at > history.origin][:1]
     first = min(awaited, default=observed_until(history))
     loaded = np.isin(operations.phase, (Phase.WARM_UP, Phase.MEASURED))
-    return loaded & history.ended(*FAILED) & (operations.done < first)
+    return np.asarray(loaded & history.ended(*FAILED) & (operations.done < first))
 
 
 def backlogged(history: History, mask: np.ndarray) -> np.ndarray:
@@ -86,14 +86,16 @@ def backlogged(history: History, mask: np.ndarray) -> np.ndarray:
     end = observed_until(history)
     measured = history.in_phase(Phase.MEASURED) & (operations.done > 0)
     answers = np.sort(np.append(operations.done[measured], end))
-    silent = np.flatnonzero(np.diff(answers) >= patience)
-    last_silence = int(answers[silent[-1]]) if len(silent) else 0
+    until = np.where(operations.done > 0, operations.done, end)
+    served = np.full(len(operations), measured.any())
+    for silence in np.flatnonzero(np.diff(answers) >= patience):
+        shared = np.minimum(until, answers[silence + 1]) - np.maximum(operations.sent, answers[silence])
+        served &= shared < patience
     began = np.zeros(len(operations), dtype=np.int64)
     known = (executions.op >= 0) & (executions.op < len(operations))
     np.maximum.at(began, executions.op[known], executions.started[known])
-    until = np.where(operations.done > 0, operations.done, end)
     waited = (began == 0) | (until - began < patience)
-    return np.asarray(mask & waited & (operations.sent > last_silence) & bool(measured.any()))
+    return np.asarray(mask & waited & served)
 
 
 def to_blame(history: History) -> np.ndarray:

@@ -40,5 +40,6 @@ class Display:
         if self._status is not None:
             self._status.update(
                 f"{escape(target)} · [bold]{scenario}[/bold] · {progress.stage} · "
-                f"{progress.done} of {progress.sent} done, {progress.failed} failed · {time.monotonic() - self._began:.0f} s"
+                f"{progress.done} of {progress.sent} done, {progress.failed} failed · "
+                f"{time.monotonic() - self._began:.0f} s"
             )
