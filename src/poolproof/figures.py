@@ -172,6 +172,25 @@ def faults(history: History) -> tuple[Injected, ...]:
     )
 
 
+class ErrorCount(msgspec.Struct, frozen=True, kw_only=True):
+    """How many operations of the measured window ended with one type of error, and the first message of it."""
+
+    type: str
+    message: str
+    count: int
+
+
+def errors(history: History) -> tuple[ErrorCount, ...]:
+    """The types of error of the measured window, the most frequent first."""
+    numbers = history.operations.error[history.in_phase(Phase.MEASURED)]
+    counts: dict[str, ErrorCount] = {}
+    for error in history.errors:
+        count = int(np.count_nonzero(numbers == error.error))
+        seen = counts.get(error.type, ErrorCount(type=error.type, message=error.message[:200], count=0))
+        counts[error.type] = msgspec.structs.replace(seen, count=seen.count + count)
+    return tuple(sorted((c for c in counts.values() if c.count), key=lambda c: -c.count))
+
+
 def recovery(history: History) -> Recovery | None:
     """The three moments of recovery; None where no worker was harmed.
 

@@ -1,6 +1,9 @@
 """The command line: `main` turns every outcome into one exit status and every misuse into one line."""
 
+import os
+import signal
 import sys
+from types import FrameType
 from typing import Any, Final
 
 __all__ = ["main"]
@@ -11,16 +14,34 @@ USAGE: Final = 2
 COULD_NOT_TELL: Final = 3
 INTERRUPTED: Final = 130
 
+_ended_by: signal.Signals = signal.SIGINT
+
 
 def main() -> None:
     """Run the program and exit with 0 kept, 1 broken, 2 usage, 3 could not tell, 130 interrupted."""
+    # The way out of a run goes through the keeper, which undoes every fault; so these signals, too, must unwind.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     try:
         status = _run(sys.argv[1:])
+        sys.stdout.flush()
     except KeyboardInterrupt:
-        # Faults are undone and processes ended by now: the way out of a run goes through the keeper.
         print("poolproof: interrupted; every fault was undone and no process of the run is left", file=sys.stderr)
-        status = INTERRUPTED
+        status = 128 + _ended_by
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; that is no verdict and no error, but the status must not say "kept".
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 128 + signal.SIGPIPE
+    except OSError as error:
+        status = _refuse(f"the result can't be written: {error.strerror}; what --json and --report name is complete")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(status)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    global _ended_by
+    _ended_by = signal.Signals(number)
+    raise KeyboardInterrupt
 
 
 def _run(arguments: list[str]) -> int:
@@ -40,6 +61,8 @@ def _run(arguments: list[str]) -> int:
         return _refuse(error.format_message())
     except PoolproofError as error:
         return _refuse(str(error))
+    if answer == INTERRUPTED:  # how newer releases of typer report a Ctrl-C
+        raise KeyboardInterrupt
     if not arguments:
         return USAGE
     return answer if isinstance(answer, int) else KEPT

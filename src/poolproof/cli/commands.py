@@ -1,6 +1,8 @@
 """The commands: each turns its options into one call of the kit and prints what that returns."""
 
+import math
 import random
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -58,6 +60,21 @@ ConfigFolder = Annotated[
 ]
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"poolproof {version('poolproof')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Prove worker pools: drive them with real load, break them with real faults, judge the record."""
+
+
 @app.command()
 def prove(
     target: Annotated[str, typer.Argument(help="A bundled pool, or module:factory.")] = DEFAULT_TARGET,
@@ -75,8 +92,8 @@ def prove(
     """Prove one pool: exit status 0 every promise that counts is kept, 1 one is broken, 2 usage, 3 could not tell."""
     effective = _configure(config, layer, workload=workload, workers=workers, rate=rate, seconds=seconds)
     proofs = _prove_all([target], effective, layer, seed, scenario, report, json)
-    _print_proof(proofs[0])
     _keep(as_object(proofs[0]), proofs, report, json)
+    _print_proof(proofs[0])
     return STATUS[proofs[0].verdict]
 
 
@@ -99,13 +116,13 @@ def compare(
         raise UsageError("compare takes two targets or more, each named once")
     effective = _configure(config, layer, workload=workload, workers=workers, rate=rate, seconds=seconds)
     proofs = _prove_all(targets, effective, layer, seed, scenario, report, json)
+    _keep(comparison(proofs), proofs, report, json)
     console = Console(emoji=False)
     if console.is_terminal:
         show_comparison(proofs, console)
     else:
         for proof in proofs:
             _print_plain(proof)
-    _keep(comparison(proofs), proofs, report, json)
     return max((STATUS[proof.verdict] for proof in proofs), key=(KEPT, COULD_NOT_TELL, BROKEN).index)
 
 
@@ -116,9 +133,9 @@ def judge(
 ) -> int:
     """Judge saved histories again, without running anything."""
     proof = judge_folder(run)
-    _print_proof(proof)
     if json is not None:
         write_json(as_object(proof), json)
+    _print_proof(proof)
     return STATUS[proof.verdict]
 
 
@@ -168,7 +185,11 @@ def _configure(
     here = Path("config")
     # The overlay of a project that has one; a folder that merely bears the name is left alone.
     found = here if folder is None and (here / f"layer_{layer}.toml").is_file() else folder
-    options = {"load.workload": workload, "pool.workers": workers, "load.seconds": seconds}
+    if rate is not None and not 0 < rate < math.inf:
+        raise UsageError(f"--rate {rate:g}: expected a number of operations a second above 0")
+    if folder is not None and folder.is_dir() and not any(folder.glob("*.toml")):
+        raise UsageError(f"--config {folder}: it has neither defaults.toml nor a layer_N.toml")
+    options: dict[str, object] = {"load.workload": workload, "pool.workers": workers, "load.seconds": seconds}
     if rate is not None:
         size = workers or load_config(layer, found).config.pool.workers
         options["load.rate_per_worker_per_s"] = rate / size
@@ -243,5 +264,14 @@ def _print_plain(proof: Proof) -> None:
         )
         if outcome.generator.bottleneck:
             print("note", outcome.name, f"its times can't be judged, {outcome.generator.bottleneck}", sep="\t")
+        for error in outcome.errors:
+            print(
+                "error",
+                outcome.name,
+                f"{error.count} operations",
+                error.type,
+                " ".join(error.message.split()),
+                sep="\t",
+            )
         for note in outcome.notes:
             print("note", outcome.name, note.text, sep="\t")

@@ -1,5 +1,6 @@
 """A proof: every scenario run against one target, its histories judged, its verdicts combined."""
 
+import fcntl
 import os
 import platform
 import shutil
@@ -27,6 +28,7 @@ from poolproof.pools import find_target
 from poolproof.workloads import reference
 
 SCHEMA: Final = "poolproof/run-1"
+LOCK: Final = ".poolproof.lock"
 
 Watcher = Callable[[str, str, Progress], None]
 """Told the target, the scenario and the progress, a few times a second."""
@@ -55,6 +57,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     generator: figures.Generator
     faults: tuple[figures.Injected, ...]
     recovery: figures.Recovery | None
+    errors: tuple[figures.ErrorCount, ...]
     findings: tuple[Finding, ...]
     notes: tuple[Evidence, ...]
     folder: str
@@ -250,6 +253,7 @@ def _outcome(history: History, folder: str) -> Outcome:
         generator=figures.generator(history),
         faults=figures.faults(history),
         recovery=figures.recovery(history),
+        errors=figures.errors(history),
         findings=findings,
         notes=tuple(_notes(history)),
         folder=folder,
@@ -294,13 +298,20 @@ def _home(report: Path | None) -> Iterator[Path]:
         return
     try:
         report.mkdir(parents=True, exist_ok=True)
-        (report / ".writable").touch()
-        (report / ".writable").unlink()
+        lock = (report / LOCK).open("w")
     except OSError as error:
         raise UsageError(
             f"the report can't be written to {report}: {error.strerror}; name a folder that you may write to"
         ) from error
-    yield report
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(
+                f"another run writes its report to {report}: wait for it, or name another folder"
+            ) from error
+        yield report
+        (report / LOCK).unlink(missing_ok=True)
 
 
 def _make_empty(folder: Path) -> None:

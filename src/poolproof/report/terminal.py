@@ -129,6 +129,9 @@ def _show_stories(proof: Proof, console: Console) -> None:
             console.print()
             told = f"{proof.target} · {outcome.name}: its times can't be judged, {outcome.generator.bottleneck}"
             console.print(Text(told, style="yellow"))
+        for error in outcome.errors[:_STORIES]:
+            told = f"{proof.target} · {outcome.name}: {error.count} operations ended with {error.type}: {error.message}"
+            console.print(Text(told.splitlines()[0], style="dim"))
         for note in outcome.notes:
             console.print()
             console.print(Text(f"{proof.target} · noticed in {outcome.name}", style="bold"))
