@@ -267,7 +267,7 @@ class Conductor:
             injection,
             "no",
             f"not enough {spec.coincide} victims were found within {spec.patience_s:g} s among {len(live)} live workers"
-            + ("; raise the rate" if spec.coincide == "in-flight" else ""),
+            + ("; raise the rate, or take longer operations" if spec.coincide == "in-flight" else ""),
         )
 
     def _strike(self, injection: "Injection", victims: list[faults.Victim]) -> None:
