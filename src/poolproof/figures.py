@@ -29,7 +29,8 @@ Figures = dict[str, float | None]
 class Load(msgspec.Struct, frozen=True, kw_only=True):
     """The load of the measured window; offered = completed + failed + unresolved.
 
-    Times in ms, None where there were too few samples; throughput in completed operations a second.
+    Times in ms, None where there were too few samples; throughput in operations completed within the
+    window, a second.
     """
 
     offered: int
@@ -88,6 +89,8 @@ def load_figures(history: History) -> Load:
     unresolved = measured & ~completed & ~failed
     planned = np.where(operations.due > 0, operations.due, operations.sent)
     window_s = history.plan.scenario.load.seconds
+    start = history.origin
+    inside = completed & (operations.done >= start) & (operations.done <= start + round(window_s * 1e9))
     service, queue = _worker_times(history, completed)
     return Load(
         offered=int(np.count_nonzero(measured)),
@@ -98,7 +101,7 @@ def load_figures(history: History) -> Load:
         queue_ms=_percentiles(queue),
         service_ms=_percentiles(service),
         lag_ms=_percentiles(own_lag_ns(history)),
-        throughput=round(int(np.count_nonzero(completed)) / window_s, 3) if window_s and completed.any() else None,
+        throughput=round(int(np.count_nonzero(inside)) / window_s, 3) if window_s else None,
     )
 
 
@@ -201,7 +204,7 @@ def recovery(history: History) -> Recovery | None:
     - steady: after what lasts was undone, the start of the first of three consecutive windows of 250 ms with at least
       99 % success and a p95 of the response time of at most twice that before the fault (and 5 ms more).
     """
-    struck = [fault for fault in history.faults if fault.effective == "yes" and "the pool's own" not in fault.target]
+    struck = [fault for fault in history.faults if fault.effective == "yes" and _on_worker(history, fault)]
     if not struck:
         return None
     begin = min(fault.begin for fault in struck)
@@ -209,6 +212,10 @@ def recovery(history: History) -> Recovery | None:
     moments = (_detected(history, struck, begin), _whole(history, struck, healed), _steady(history, begin, healed))
     detect, capacity, steady = (None if moment is None else round((moment - begin) / 1e6, 3) for moment in moments)
     return Recovery(detect_ms=detect, capacity_ms=capacity, steady_ms=steady)
+
+
+def _on_worker(history: History, fault: Fault) -> bool:
+    return history.plan.scenario.faults[fault.fault].target == "worker"
 
 
 def _percentiles(values_ns: np.ndarray) -> Figures:

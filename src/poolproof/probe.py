@@ -16,6 +16,7 @@ import socket
 import struct
 import threading
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
@@ -26,7 +27,10 @@ RAISED: Final = 3
 """The kinds of record: the call began, it returned, it raised."""
 
 RECORD: Final = struct.Struct("=HHIIIqqqqQq")
-"""magic, kind, pid, tid, counter, start time (ticks), operation, time (ns), session token, epoch, reserved (0)."""
+"""magic, kind, pid, tid, counter, start time (ticks), operation, time (ns), session token, epoch, type of the error.
+
+The last is `type_mark` of what the call raised, and 0 elsewhere: it tells the user's own error from the pool's.
+"""
 
 NO_SESSION: Final = -1
 RENDEZVOUS: Final = "poolproof:rendezvous"
@@ -49,8 +53,17 @@ class _Workload(Protocol):
     def setup(self) -> Callable[[], None] | None: ...
 
 
+def type_mark(name: str) -> int:
+    """A number for a type's `module.Name`; two types share one by a chance of one in four thousand million."""
+    return zlib.crc32(name.encode())
+
+
 class ProbeError(Exception):
     """The probe could not write its record: an operation that ends so says nothing of the pool."""
+
+
+class WorkloadError(ProbeError):
+    """The workload could not be imported or set up in a worker: that says nothing of the pool either."""
 
 
 class Recorder:
@@ -98,10 +111,13 @@ def _workload(reference: str) -> _Workload:
     with _opening:
         if reference not in _workloads:
             module, _, name = reference.partition(":")
-            found = getattr(importlib.import_module(module), name)
-            workload: _Workload = found() if inspect.isfunction(found) else found
-            if workload.setup is not None:
-                workload.setup()
+            try:
+                found = getattr(importlib.import_module(module), name)
+                workload: _Workload = found() if inspect.isfunction(found) else found
+                if workload.setup is not None:
+                    workload.setup()
+            except Exception as error:
+                raise WorkloadError(f"the workload {reference} can't be set up in a worker: {error!r}") from error
             _workloads[reference] = workload
         return _workloads[reference]
 
@@ -148,8 +164,8 @@ class Call:
         tid = threading.get_native_id()
         identity = (recorder.pid, tid, counter, recorder.start_time, self.op)
 
-        def record(kind: int) -> None:
-            line = RECORD.pack(MAGIC, kind, *identity, time.monotonic_ns(), token, epoch, 0)
+        def record(kind: int, mark: int = 0) -> None:
+            line = RECORD.pack(MAGIC, kind, *identity, time.monotonic_ns(), token, epoch, mark)
             try:
                 written = os.write(recorder.fd, line)
             except OSError as error:
@@ -164,8 +180,8 @@ class Call:
             else:
                 workload = _workloads.get(self.workload) or _workload(self.workload)
                 result = workload.kinds[self.kind].call(self.payload, state)
-        except BaseException:
-            record(RAISED)
+        except BaseException as error:
+            record(RAISED, type_mark(f"{type(error).__module__}.{type(error).__qualname__}"))
             raise
         record(RETURNED)
         return (self.op, result)

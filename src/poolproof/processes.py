@@ -64,7 +64,7 @@ def look_up(pid: int) -> Process | None:
     try:
         with open(f"/proc/{pid}/stat", "rb") as stat:
             return parse_stat(stat.read())
-    except (FileNotFoundError, ProcessLookupError):
+    except OSError:  # gone, or hidden from us
         return None
 
 
@@ -153,8 +153,7 @@ class Handle:
             fd = os.pidfd_open(pid)
         except ProcessLookupError:
             return None
-        # Looked up after the pidfd is open: if the pid had been recycled before, the start time betrays it, and
-        # from here on it cannot be recycled under this handle.
+        # Looked up after the pidfd is open: if the pid had been recycled before, the start time betrays it.
         process = look_up(pid)
         if process is None or (start_time is not None and process.start_time != start_time):
             os.close(fd)
@@ -186,11 +185,20 @@ class Handle:
         Only a parent is told of a stop by the kernel, so this one has to look; it takes well under a millisecond.
         """
         deadline = time.monotonic() + timeout_s
-        while (state := self.state()) not in ("T", "X", "Z"):
+        while (state := self.state()) not in ("X", "Z") and not self._every_thread_stopped():
             if time.monotonic() >= deadline:
-                break
+                return False
             time.sleep(0.0002)
-        return state == "T"
+        return state not in ("X", "Z")
+
+    def _every_thread_stopped(self) -> bool:
+        """Whether all its threads are stopped: the process shows T as soon as the first of them is."""
+        tasks = f"/proc/{self.process.pid}/task"
+        try:
+            states = [parse_stat(Path(tasks, task, "stat").read_bytes()).state for task in os.listdir(tasks)]
+        except OSError:
+            return False
+        return bool(states) and all(state == "T" for state in states)
 
     def state(self) -> str:
         """The kernel's letter for its state now, or X when it is gone."""

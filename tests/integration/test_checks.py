@@ -32,13 +32,21 @@ MUTANTS = (
     Mutant("runs-at-most-once", "repeats_what_a_dead_worker_held", "kill-one"),
     Mutant("returns-the-right-result", "returns_a_neighbours_result", "steady"),
     Mutant("returns-the-right-result", "garbles_results", "kill-idle"),
+    Mutant("returns-the-right-result", "cancels_half_of_the_operations_unasked", "steady"),
     Mutant("types-every-error", "wraps_errors_of_the_user", "awkward-work"),
+    Mutant(
+        "types-every-error",
+        "fails_some_operations_with_a_surprise",
+        "steady",
+        {"returns-the-right-result": "nothing had been harmed when they failed"},
+    ),
     Mutant("closes-cleanly", "hangs_in_close", "shutdown"),
     Mutant("closes-cleanly", "raises_in_close", "shutdown"),
     Mutant("closes-cleanly", "swallows_what_comes_late", "shutdown"),
     Mutant("leaves-nothing-behind", "leaks_a_thread", "steady"),
     Mutant("leaves-nothing-behind", "leaks_a_descriptor", "steady"),
     Mutant("leaves-nothing-behind", "leaks_a_temporary_file", "steady"),
+    Mutant("leaves-nothing-behind", "leaks_shared_memory", "steady"),
     Mutant("leaves-nothing-behind", "leaks_a_zombie", "steady"),
     Mutant("leaves-nothing-behind", "leaks_a_child", "steady"),
     Mutant("leaves-nothing-behind", "leaves_its_workers_alive", "shutdown"),
@@ -74,6 +82,20 @@ def test_a_pool_without_a_defect_keeps_every_promise(
     scenario: str, experiment: Callable[..., Proof], quick: Effective
 ) -> None:
     proof = experiment("tests.pools.clean:make", scenarios=(scenario,), config=quick)
+
+    doubted = [finding for finding in proof.scenarios[0].findings if finding.verdict != "kept"]
+    assert not doubted
+    assert proof.verdict == "kept"
+
+
+@pytest.mark.layer(2)
+@pytest.mark.parametrize(
+    "factory", ["slow_to_start", "slow_executor", "fewer_workers_than_asked_for", "executor_of_its_own_size"]
+)
+def test_a_pool_that_is_unusual_and_has_no_defect_keeps_what_is_examined_when_undisturbed(
+    factory: str, experiment: Callable[..., Proof], quick: Effective
+) -> None:
+    proof = experiment(f"tests.pools.unusual:{factory}", scenarios=("steady",), config=quick)
 
     doubted = [finding for finding in proof.scenarios[0].findings if finding.verdict != "kept"]
     assert not doubted

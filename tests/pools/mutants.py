@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
 from multiprocessing.connection import Connection
+from multiprocessing.shared_memory import SharedMemory
 from typing import Any, Final
 
 from poolproof.plan import Operation
@@ -80,11 +81,44 @@ def garbles_results(*, workers: int) -> CleanPool:
     return CleanPool(workers, replace(CLEAN, succeed=_garble))
 
 
+class CancellingPool:
+    """Answers every other operation as if its client had cancelled it, without letting it run."""
+
+    def __init__(self, pool: CleanPool) -> None:
+        self._pool = pool
+        self.claims = pool.claims
+
+    def submit(self, operation: Operation) -> "Future[Any]":
+        if operation.op % 2 == 0 or operation.kind == RENDEZVOUS:
+            return self._pool.submit(operation)
+        future: Future[Any] = Future()
+        future.cancel()
+        return future
+
+    def close(self, *, cancel: bool = False) -> None:
+        self._pool.close(cancel=cancel)
+
+
+def cancels_half_of_the_operations_unasked(*, workers: int) -> CancellingPool:
+    return CancellingPool(CleanPool(workers))
+
+
 # --- types-every-error ------------------------------------------------------------------------------------------
 
 
 class SurpriseError(Exception):
     """What no documentation mentions."""
+
+
+def _fail_now_and_then(job: Job, result: Any) -> None:
+    if job.op % _EVERY == 0 and job.call.kind != RENDEZVOUS:
+        job.future.set_exception(SurpriseError("the result was mislaid"))
+    else:
+        job.future.set_result(result)
+
+
+def fails_some_operations_with_a_surprise(*, workers: int) -> CleanPool:
+    return CleanPool(workers, replace(CLEAN, succeed=_fail_now_and_then))
 
 
 def _surprise(job: Job, error: BaseException) -> None:
@@ -160,6 +194,7 @@ def _leak_child() -> None:
 leaks_a_thread = _leaking(lambda: threading.Thread(target=_wait_for_ever, daemon=True).start())
 leaks_a_descriptor = _leaking(lambda: _leave_open(os.open(os.devnull, os.O_RDONLY)))
 leaks_a_temporary_file = _leaking(lambda: os.close(tempfile.mkstemp()[0]))
+leaks_shared_memory = _leaking(lambda: SharedMemory(create=True, size=1).close())
 leaks_a_zombie = _leaking(_leak_zombie)
 leaks_a_child = _leaking(_leak_child)
 

@@ -12,6 +12,8 @@ from poolproof.plan import Claims, Operation
 from tests.pools.clean import CleanPool
 
 PROCESSES: Final = 40
+MIDDLE: Final = 100
+"""The operation, of some 200, at which a pool leaves that does so in the middle of its load."""
 
 
 def _hang() -> NoReturn:
@@ -35,6 +37,8 @@ class WildPool:
                 os._exit(7)
             case "crashes in submit":
                 os.kill(os.getpid(), signal.SIGSEGV)
+            case "leaves quietly in the middle" if operation.op >= MIDDLE:
+                os._exit(0)
         return self._pool.submit(operation)
 
     def close(self, *, cancel: bool = False) -> None:
@@ -59,6 +63,10 @@ def crashes_in_submit(*, workers: int) -> WildPool:
     return WildPool(workers, "crashes in submit")
 
 
+def leaves_quietly_in_the_middle(*, workers: int) -> WildPool:
+    return WildPool(workers, "leaves quietly in the middle")
+
+
 def hangs_in_its_factory() -> NoReturn:
     _hang()
 
@@ -73,6 +81,24 @@ def makes_no_pool() -> object:
 
 def exits_in_its_factory() -> NoReturn:
     sys.exit("enough")
+
+
+def interrupts_its_factory() -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def leaves_quietly_in_its_factory() -> NoReturn:
+    os._exit(0)
+
+
+class Misclaiming(CleanPool):
+    """Says of itself what cannot be read."""
+
+    claims: Any = {"survives-worker-death": "promised"}  # noqa: RUF012 - what it is makes it wild
+
+
+def misclaims(*, workers: int) -> Misclaiming:
+    return Misclaiming(workers)
 
 
 def starts_too_many_processes() -> NoReturn:

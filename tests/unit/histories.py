@@ -179,6 +179,7 @@ class Story:
                 "started": ns(started),
                 "ended": 0 if ended is None else ns(ended),
                 "raised": 0,
+                "error_type": 0,
                 "session": -1,
                 "epoch": 0,
                 "counter": 0,

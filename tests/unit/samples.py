@@ -1,7 +1,7 @@
 """What tests name as targets and workloads: good ones and every kind of bad one."""
 
 from concurrent.futures import Executor, Future
-from typing import Any
+from typing import Any, ClassVar
 
 from poolproof.plan import Claims, Kind, Operation, Workload
 
@@ -72,6 +72,14 @@ def raising(workers: int) -> InlinePool:
     raise OSError("no room")
 
 
+def exiting(workers: int) -> InlinePool:
+    raise SystemExit("enough")
+
+
+def interrupted(workers: int) -> InlinePool:
+    raise KeyboardInterrupt
+
+
 def no_pool(workers: int) -> list[int]:
     return [workers]
 
@@ -84,6 +92,12 @@ class Unclaiming:
 
     def close(self, *, cancel: bool = False) -> None:
         """Nothing is held."""
+
+
+class Misclaiming(Unclaiming):
+    """Says of itself what cannot be read."""
+
+    claims: ClassVar = {"survives-worker-death": "promised"}
 
 
 def double(payload: Any, state: dict[str, Any]) -> Any:

@@ -6,10 +6,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poolproof import figures
-from poolproof.figures import generator, load_figures, own_lag_ns, recovery
+from poolproof.figures import errors, generator, load_figures, own_lag_ns, recovery
 from poolproof.history import History, Outcome, Phase, Sample
 from poolproof.plan import Claims
 from tests.unit.histories import KILL, KILL_PARENT, STALL, Story, ns
+
+# --- errors -------------------------------------------------------------------------------------------------------
+
+
+def test_errors_are_counted_by_type_the_most_frequent_first_with_the_first_message_of_each() -> None:
+    story = Story().fails(0.1, "m.A", message="one").fails(0.2, "m.B", message="two").fails(0.3, "m.B", message="three")
+    assert [(e.type, e.message, e.count) for e in errors(story.history())] == [("m.B", "two", 2), ("m.A", "one", 1)]
+
+
+@pytest.mark.parametrize("phase", [Phase.WARM_UP, Phase.PROBE, Phase.AFTER_CLOSE])
+def test_errors_outside_of_the_measured_window_are_not_counted(phase: Phase) -> None:
+    assert errors(Story().fails(0.1, phase=phase).history()) == ()
+
 
 # --- load ---------------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 from concurrent.futures import CancelledError, Future
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,10 +84,19 @@ def test_a_class_serves_as_a_factory() -> None:
     [
         (target("x", "no.such.module"), "the target 'mine' can't be loaded: ModuleNotFoundError: No module named 'no'"),
         (target("nothing"), "the target 'mine' can't be loaded: AttributeError"),
-        (target("NOT_CALLABLE"), "the target 'mine' is a int, expected a callable that makes a pool"),
+        (target("NOT_CALLABLE"), "the target 'mine' is of type int, expected a callable that makes a pool"),
         (target("raising"), f"the factory {HERE}:raising raised OSError: no room"),
-        (target("no_pool"), f"the factory {HERE}:no_pool returned a list: expected a concurrent.futures.Executor"),
-        (target("Unclaiming"), f"the factory {HERE}:Unclaiming returned a Unclaiming: expected"),
+        (target("exiting"), f"the factory {HERE}:exiting raised SystemExit: enough"),
+        (target("interrupted"), f"the factory {HERE}:interrupted raised KeyboardInterrupt: "),
+        (
+            target("no_pool"),
+            f"the factory {HERE}:no_pool returned something of type list: expected a concurrent.futures.Executor",
+        ),
+        (target("Unclaiming"), f"the factory {HERE}:Unclaiming returned something of type Unclaiming: expected"),
+        (
+            target("Misclaiming"),
+            f"the claims of {HERE}:Misclaiming are of type dict: expected poolproof.Claims(promises={{...}}",
+        ),
     ],
 )
 def test_what_can_not_be_built_is_refused_with_the_cause(made: Target, message: str) -> None:
@@ -94,6 +104,34 @@ def test_what_can_not_be_built_is_refused_with_the_cause(made: Target, message: 
         build(made, 3)
     assert str(caught.value).startswith(message)
     assert caught.value.target == "mine"
+
+
+@pytest.mark.parametrize(
+    ("line", "cause"),
+    [
+        ("raise SystemExit('enough')", "SystemExit: enough"),
+        ("raise SystemExit", "SystemExit: "),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt: "),
+        ("import no_such_dependency", "ModuleNotFoundError: No module named 'no_such_dependency'; is its folder on"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_module_that_can_not_be_imported_is_refused_with_the_cause(
+    line: str, cause: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ill_module.py").write_text(line, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(TargetError) as caught:
+        build(target("make", "ill_module"), 3)
+    assert str(caught.value).startswith(f"the target 'mine' can't be loaded: {cause}")
+
+
+def test_a_module_that_exits_is_not_said_to_be_off_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ill_module.py").write_text("raise SystemExit", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(TargetError) as caught:
+        build(target("make", "ill_module"), 3)
+    assert "on the path" not in str(caught.value)
 
 
 def operation() -> Operation:

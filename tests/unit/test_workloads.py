@@ -51,8 +51,8 @@ def test_a_function_that_takes_them_gets_the_service_times() -> None:
     [
         ("no.such.module:workload", "can't be loaded: .*No module named 'no'"),
         (f"{HERE}:nothing", "can't be loaded: .*no attribute 'nothing'"),
-        (f"{HERE}:NOT_CALLABLE", "is a int, expected a poolproof Workload"),
-        (f"{HERE}:Unclaiming", "is a type, expected a poolproof Workload"),
+        (f"{HERE}:NOT_CALLABLE", "is of type int, expected a poolproof Workload"),
+        (f"{HERE}:Unclaiming", "is of type type, expected a poolproof Workload"),
         (f"{HERE}:weightless", "has no kind with a weight above 0"),
         (f"{HERE}:negative", "negative|weight"),
         (f"{HERE}:by_broken_function", "ValueError: no data here"),

@@ -67,13 +67,17 @@ def _doubts(history: History) -> list[str]:
         for event in history.lifecycle
         if event.event == "hung" and event.stage not in ("close", "after-close")
     ]
-    reasons += [f"the probe failed: {error.message}" for error in history.errors if error.type == PROBE_ERROR][:1]
+    reasons += [
+        f"the probe or the workload failed: {error.message}"
+        for error in history.errors
+        if PROBE_ERROR in (error.type, *error.bases)
+    ][:1]
     for number, spec in enumerate(history.plan.scenario.faults):
         rows = [fault for fault in history.faults if fault.fault == number]
         if not rows:
             reasons.append(f"the fault {spec.describe()} was not injected")
         reasons += [
-            f"the fault {spec.describe()} had no effect: {fault.why}" for fault in rows if fault.effective == "no"
+            f"the fault {spec.describe()} had no effect: {fault.why}" for fault in rows if fault.effective != "yes"
         ]
     return reasons
 

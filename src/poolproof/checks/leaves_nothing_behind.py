@@ -36,9 +36,11 @@ def leaves_nothing_behind(history: History) -> Answer:
         )
     count = len(evidence)
     evidence = evidence[:SHOWN] + ([Evidence(text=f"{count} processes in all")] if count > SHOWN else [])
-    evidence += _growth(history)
+    grown = _growth(history)
+    if grown or any(left.after == "close" for left in history.leftovers):
+        return "broken", [*grown, *evidence]
     hung = history.first("hung")
-    if hung is not None and not any(left.after == "close" for left in history.leftovers):
+    if hung is not None:
         # What outlives a process that was ended from outside, because it hung, is no fault of a close.
         return "unknown", [
             Evidence(

@@ -84,10 +84,10 @@ def backlogged(history: History, mask: np.ndarray) -> np.ndarray:
     operations, executions = history.operations, history.executions
     patience = round(history.plan.resolution_s(history.claims) * 1e9)
     end = observed_until(history)
-    measured = history.in_phase(Phase.MEASURED) & (operations.done > 0)
-    answers = np.sort(np.append(operations.done[measured], end))
+    answered = (operations.done > 0) & (operations.phase != Phase.AFTER_CLOSE)
+    answers = np.sort(np.append(operations.done[answered], end))
     until = np.where(operations.done > 0, operations.done, end)
-    served = np.full(len(operations), measured.any())
+    served = np.full(len(operations), answered.any())
     for silence in np.flatnonzero(np.diff(answers) >= patience):
         shared = np.minimum(until, answers[silence + 1]) - np.maximum(operations.sent, answers[silence])
         served &= shared < patience
@@ -104,21 +104,18 @@ def to_blame(history: History) -> np.ndarray:
     1. The awkward ones.
     2. Those that a victim had begun and not ended when the fault struck.
     3. Those that a victim had ended without their client having the result: it may have died on its way.
-    4. Those that were begun and not ended by a worker that died of its own.
     """
     operations, executions = history.operations, history.executions
     guilty = awkward_operations(history)
     for fault in effective(history):
         guilty |= np.isin(operations.op, fault.held)
-        by_victim = (executions.pid == fault.pid) & (executions.start_time == fault.start_time)
+        by_victim = (
+            (executions.pid == fault.pid)
+            & (executions.start_time == fault.start_time)
+            & (executions.started < fault.begin)
+        )
         undelivered = (operations.done == 0) | (operations.done >= fault.begin)
         guilty |= np.isin(operations.op, executions.op[by_victim]) & undelivered
-    for dead in history.incarnations:
-        if dead.gone:
-            abandoned = (
-                (executions.pid == dead.pid) & (executions.start_time == dead.start_time) & (executions.ended == 0)
-            )
-            guilty |= np.isin(operations.op, executions.op[abandoned])
     return guilty
 
 

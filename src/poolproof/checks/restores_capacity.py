@@ -18,6 +18,8 @@ def restores_capacity(history: History) -> Answer:
             return unknown("the capacity after the fault was not measured")
         return "broken", [Evidence(text="the pool hung when its capacity was probed", at_s=history.seconds(began.at))]
     if (after.value or 0) >= before.value:
+        if before.value < history.plan.workers:
+            return unknown(f"{before.value:g} of {history.plan.workers} workers were seen at work before the fault")
         return "kept", []
     evidence = Evidence(
         text=f"{before.value:g} operations ran at once before the fault, {after.value or 0:g} after it (best of three)",

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from poolproof.checks.record import FAILED, describe_some, effective, to_blame, unresolved
+from poolproof.checks.record import FAILED, describe_some, effective, unresolved
 from poolproof.checks.verdict import Answer, Evidence, unknown
 from poolproof.history import History, Outcome, Phase
 
@@ -23,9 +23,9 @@ def survives_worker_death(history: History) -> Answer:
     if count < ENOUGH:
         return unknown(f"{count} operations were sent after the death was to be noticed, {ENOUGH} are needed")
     lost, _ = unresolved(history)
-    failed = later & ~to_blame(history) & (history.ended(*FAILED) | lost)
+    failed = later & (history.ended(*FAILED) | lost)
+    served = int(np.count_nonzero(later & history.ended(Outcome.OK, Outcome.USER_ERROR)))
     if failed.any():
-        served = int(np.count_nonzero(later & history.ended(Outcome.OK, Outcome.USER_ERROR)))
         return "broken", [
             Evidence(
                 text=f"of {count} operations sent later than {history.claims.detection_s:g} s after the death of "
@@ -36,4 +36,6 @@ def survives_worker_death(history: History) -> Answer:
             ),
             *describe_some(history, failed, "ended as {error}"),
         ]
+    if served < ENOUGH:
+        return unknown(f"{served} operations sent after the death was to be noticed succeeded, {ENOUGH} are needed")
     return "kept", []

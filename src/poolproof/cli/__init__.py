@@ -3,6 +3,8 @@
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final
 
@@ -21,10 +23,12 @@ def main() -> None:
     """Run the program and exit with 0 kept, 1 broken, 2 usage, 3 could not tell, 130 interrupted."""
     # The way out of a run goes through the keeper, which undoes every fault; so these signals, too, must unwind.
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, _interrupt)
     try:
         status = _run(sys.argv[1:])
-        sys.stdout.flush()
+        with writing():
+            sys.stdout.flush()
     except KeyboardInterrupt:
         print("poolproof: interrupted; every fault was undone and no process of the run is left", file=sys.stderr)
         status = 128 + _ended_by
@@ -32,10 +36,28 @@ def main() -> None:
         # Whoever read the output has seen enough; that is no verdict and no error, but the status must not say "kept".
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 128 + signal.SIGPIPE
-    except OSError as error:
-        status = _refuse(f"the result can't be written: {error.strerror}; what --json and --report name is complete")
+    except OutputError as error:
+        status = _refuse(str(error))
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:  # a defect of this program must not look like a verdict on a pool
+        _refuse(f"this is a defect of poolproof, please report it: {type(error).__name__}: {error}")
+        status = COULD_NOT_TELL
     sys.exit(status)
+
+
+class OutputError(Exception):
+    """Standard output could not be written; what `--json` and `--report` name was written before."""
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """Around what prints results: a full disk is told apart from errors of the run. A closed pipe passes through."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"standard output can't be written: {error.strerror}") from error
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

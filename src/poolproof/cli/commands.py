@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from poolproof.checks import Verdict
-from poolproof.cli import BROKEN, COULD_NOT_TELL, KEPT
+from poolproof.cli import BROKEN, COULD_NOT_TELL, KEPT, writing
 from poolproof.cli.progress import Display
 from poolproof.config import Effective, load_config
 from poolproof.errors import UsageError
@@ -140,6 +140,7 @@ def judge(
 
 
 @app.command()
+@writing()
 def doctor() -> int:
     """Tell which faults this machine can inject, by which means, and why not the others."""
     table = Table(title="What this machine can do", title_justify="left")
@@ -158,6 +159,7 @@ def doctor() -> int:
 
 
 @app.command("config")
+@writing()
 def show_config(layer: Layer = DEFAULT_LAYER, config: ConfigFolder = None) -> int:
     """Print each effective value with its origin."""
     console = Console(emoji=False)
@@ -235,6 +237,7 @@ def _keep(content: dict[str, object], proofs: list[Proof], report: Path | None, 
         typer.echo(f"report: {page}", err=True)
 
 
+@writing()
 def _print_proof(proof: Proof) -> None:
     console = Console(emoji=False)
     if console.is_terminal:
@@ -243,6 +246,7 @@ def _print_proof(proof: Proof) -> None:
         _print_plain(proof)
 
 
+@writing()
 def _print_plain(proof: Proof) -> None:
     """Lines for a pipe: one a promise, one a piece of evidence, one a scenario."""
     print("target", proof.target, proof.verdict, f"layer {proof.layer}", f"seed {proof.seed}", sep="\t")

@@ -18,10 +18,10 @@ import msgspec
 from poolproof import figures
 from poolproof.checks import Evidence, Finding, Verdict, judge, worst
 from poolproof.config import Config, Effective
-from poolproof.errors import UsageError
+from poolproof.errors import HistoryError, UsageError
 from poolproof.experiment.scenarios import find_scenarios
 from poolproof.faults import check_plan
-from poolproof.history import History, Journal, Lifecycle, collect, load, save
+from poolproof.history import History, Journal, Lifecycle, collect, load, read_plan, save
 from poolproof.lab.launch import Progress, run_plan, where_it_hung
 from poolproof.plan import PROMISES, Bounds, Claims, Limits, Made, Plan
 from poolproof.pools import find_target
@@ -198,6 +198,11 @@ def combine(histories: Iterable[tuple[History, str]]) -> Proof:
     plan, claims, machine = None, Claims(), {}
     for history, folder in histories:
         judged.append(_outcome(history, folder))
+        if plan is not None and _subject(plan) != _subject(history.plan):
+            raise UsageError(
+                f"these runs are of different proofs ({plan.target.name} with seed {plan.seed}, "
+                f"{history.plan.target.name} with seed {history.plan.seed}): judge one run folder at a time"
+            )
         # A pool that could not be built in one scenario has said nothing of itself there.
         claims = history.claims if history.claims != Claims() else claims
         plan, machine = history.plan, history.environment
@@ -213,7 +218,8 @@ def combine(histories: Iterable[tuple[History, str]]) -> Proof:
             hits = sum(finding.verdict == "broken" for finding in found)
             evidence = (Evidence(text=f"broken in {hits} of {len(found)} scenarios that examined it"), *evidence)
         if verdict is None:
-            evidence = (Evidence(text="none of the scenarios that were run examines it"),)
+            notes = tuple(note for outcome in outcomes if not outcome.findings for note in outcome.notes)
+            evidence = (Evidence(text="none of the scenarios that were run examines it"), *notes)
         promises[name] = Promise(made=claims.made(name), verdict=verdict, evidence=evidence)
     counted = [p.verdict for p in promises.values() if p.made in COUNTED and p.verdict is not None]
     return Proof(
@@ -230,6 +236,10 @@ def combine(histories: Iterable[tuple[History, str]]) -> Proof:
 
 COUNTED: Final = ("implied", "promised")
 """The promises that count for a verdict; the others are measured and shown."""
+
+
+def _subject(plan: Plan) -> tuple[str, int, int, str]:
+    return (plan.target.factory, plan.layer, plan.seed, plan.workload)
 
 
 def environment() -> dict[str, str]:
@@ -316,7 +326,15 @@ def _home(report: Path | None) -> Iterator[Path]:
 
 def _make_empty(folder: Path) -> None:
     """An empty run folder; one of an earlier run is replaced, anything else is left alone."""
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "plan.json").exists():
+    if folder.exists() and not _is_run(folder) and not (folder.is_dir() and not any(folder.iterdir())):
         raise UsageError(f"{folder} holds something that is no run of poolproof; name another folder for the report")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+
+
+def _is_run(folder: Path) -> bool:
+    try:
+        read_plan(folder)
+    except HistoryError:
+        return False
+    return True

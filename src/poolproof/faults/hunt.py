@@ -29,6 +29,8 @@ def stop_workers(
     """One attempt to stop `count` workers that coincide; all of them stopped, or none and an empty list."""
     follower.refresh()
     candidates = [handle for handle in workers if fits(spec, follower.workers[handle.process.identity])]
+    if len(candidates) < count:
+        return []  # before anything is stopped: a hunt must not disturb what it cannot strike
     rng.shuffle(candidates)
     victims: list[Victim] = []
     for handle in candidates:
@@ -68,7 +70,8 @@ def resume(victim: Victim, ledger: Ledger) -> None:
 
 
 def _stop(handle: Handle, ledger: Ledger, look: Callable[[Handle], Worker | None]) -> Victim | None:
-    ledger.record(handle)
+    if not ledger.record(handle):
+        return None
     begin = now_ns()
     if handle.send(signal.SIGSTOP) and handle.wait_stopped(_STOP_S):
         worker = look(handle)

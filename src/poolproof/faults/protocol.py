@@ -51,8 +51,8 @@ class Fault(Protocol):
 class Ledger(Protocol):
     """Where undo records are kept, safe from the death of whoever does the harm."""
 
-    def record(self, handle: Handle) -> None:
-        """Return once the keeper holds what resumes this process; only then may it be stopped."""
+    def record(self, handle: Handle) -> bool:
+        """Return once the keeper holds what resumes this process; only where it does may the process be stopped."""
 
     def healed(self, handle: Handle) -> None:
         """The process runs again or is gone: its record is done with."""

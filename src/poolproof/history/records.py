@@ -24,7 +24,7 @@ _RECORD: Final = np.dtype(
         ("at", "<i8"),
         ("session", "<i8"),
         ("epoch", "<u8"),
-        ("reserved", "<i8"),
+        ("error_type", "<i8"),
     ]
 )
 assert _RECORD.itemsize == probe.RECORD.size  # noqa: S101 - the two descriptions of one record must agree
@@ -73,6 +73,7 @@ def pair(records: np.ndarray) -> Executions:
         "started": begun["at"],
         "ended": np.where(closed, after["at"], 0),
         "raised": closed & (after["kind"] == probe.RAISED),
+        "error_type": np.where(closed, after["error_type"], 0),
         "session": begun["session"],
         "epoch": begun["epoch"],
         "counter": begun["counter"],

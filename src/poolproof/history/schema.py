@@ -75,7 +75,8 @@ class Operations:
 class Executions:
     """One row an execution that a worker began, in order of `started`.
 
-    `ended` is 0 where the worker left no end record, `raised` 1 where the call raised. `session` is the token found in
+    `ended` is 0 where the worker left no end record, `raised` 1 where the call raised, `error_type` the mark of
+    that error's type (`probe.type_mark`). `session` is the token found in
     the session's state, `epoch` the random number written there at its first use, `counter` its uses so far.
     """
 
@@ -86,6 +87,7 @@ class Executions:
     started: Annotated[I64, np.int64]
     ended: Annotated[I64, np.int64]
     raised: Annotated[U8, np.uint8]
+    error_type: Annotated[I64, np.int64]
     session: Annotated[I64, np.int64]
     epoch: Annotated[U64, np.uint64]
     counter: Annotated[I64, np.int64]

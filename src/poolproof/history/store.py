@@ -27,6 +27,7 @@ from poolproof.history.schema import (
     Sample,
     column_types,
 )
+from poolproof.probe import type_mark
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -135,6 +136,7 @@ def collect(folder: Path, environment: dict[str, str]) -> History:
     """
     operations, kinds = columns.read_columns(folder)
     executions, damaged = records.read_records(folder)
+    _tell_users_errors(operations, executions, journal.read(folder, Error))
     return History(
         plan=read_plan(folder),
         claims=_read_claims(folder),
@@ -147,9 +149,20 @@ def collect(folder: Path, environment: dict[str, str]) -> History:
     )
 
 
+def _tell_users_errors(operations: Operations, executions: Executions, errors: tuple[Error, ...]) -> None:
+    """An error of the very type that the worker saw the call raise is the user's own, handed on as itself."""
+    marks = {error.error: type_mark(error.type) for error in errors}
+    raised = np.flatnonzero((executions.raised == 1) & (executions.op >= 0) & (executions.op < len(operations)))
+    for op, mark in zip(executions.op[raised].tolist(), executions.error_type[raised].tolist(), strict=True):
+        if operations.outcome[op] == Outcome.POOL_ERROR and marks.get(int(operations.error[op])) == mark:
+            operations.outcome[op] = Outcome.USER_ERROR
+
+
 def write_claims(folder: Path, claims: plans.Claims) -> None:
     """Note in the run folder what the pool that was built says of itself."""
-    (folder / CLAIMS).write_bytes(msgspec.json.encode(claims))
+    # Renamed into place: the lab may die while it writes.
+    (folder / f"{CLAIMS}.new").write_bytes(msgspec.json.encode(claims))
+    (folder / f"{CLAIMS}.new").rename(folder / CLAIMS)
 
 
 def save(history: History, folder: Path) -> None:

@@ -7,11 +7,13 @@ the pidfds of the lab's descendants, and by its own agenda of moments.
 import contextlib
 import heapq
 import itertools
+import os
 import random
 import selectors
 import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
@@ -41,10 +43,11 @@ class UndoRecords:
         self.deferred: list[Message] = []
         self.open: dict[tuple[int, int], processes.Handle] = {}
 
-    def record(self, handle: processes.Handle) -> None:
+    def record(self, handle: processes.Handle) -> bool:
         identity = handle.process.identity
         self.open[identity] = handle
-        self._keeper.send("undo", (handle.fd,), pid=identity[0], start_time=identity[1])
+        if not self._keeper.send("undo", (handle.fd,), pid=identity[0], start_time=identity[1]):
+            return False
         # What else the keeper says meanwhile must not be lost: the loop reads it afterwards.
         while True:
             received = self._keeper.receive()
@@ -52,13 +55,24 @@ class UndoRecords:
                 raise KeeperGoneError
             message, _ = received
             if message["kind"] == "recorded" and (message["pid"], message["start_time"]) == identity:
-                return
+                return True
             self.deferred.append(message)
+            if message["kind"] in ("lab-ended", "finish"):
+                return False  # the run is over: there is nothing left to harm
 
     def healed(self, handle: processes.Handle) -> None:
         pid, start_time = handle.process.identity
         if self.open.pop((pid, start_time), None) is not None:
             self._keeper.send("healed", pid=pid, start_time=start_time)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Living:
+    """A process of the run that was seen alive, with the hold on it."""
+
+    handle: processes.Handle
+    seen: int
+    command: str
 
 
 class Conductor:
@@ -69,13 +83,14 @@ class Conductor:
         self._folder = Path(orders.folder)
         self._plan = read_plan(self._folder)
         self._keeper, self._lab = keeper, lab
+        self._keeper_pid = os.getppid()
         self._journal = Journal(self._folder)
         self._follower = Follower(self._folder)
         self._undo = UndoRecords(keeper)
         self._selector = selectors.DefaultSelector()
         self._agenda: list[tuple[int, int, Callable[[], None]]] = []
         self._order = itertools.count()
-        self._seen: dict[tuple[int, int], tuple[processes.Handle, int, str]] = {}
+        self._alive: dict[tuple[int, int], Living] = {}
         self._parent: processes.Handle | None = None
         self._faults_open = len(self._plan.scenario.faults)
         self._last_heal = 0
@@ -88,8 +103,12 @@ class Conductor:
         except KeeperGoneError:
             for handle in self._undo.open.values():
                 handle.send(signal.SIGCONT)
-            roots = (self._parent.process.pid,) if self._parent else ()
-            sweep.sweep(self._orders.token, roots)
+            # First those that are held by pidfd: one that wiped its environment and lost its ancestors is found by
+            # nothing else.
+            self.look_around()
+            for living in self._alive.values():
+                living.handle.send(signal.SIGKILL)
+            sweep.sweep(self._orders.token, (self._parent.process.pid,) if self._parent else ())
             shutil.rmtree(self._orders.temporary, ignore_errors=True)
             return 1
         return 0
@@ -125,6 +144,7 @@ class Conductor:
                 self._tell_progress()
             case "lab-ended":
                 self._parent = None
+                self._agenda.clear()  # no fault has anything left to meet
             case "finish":
                 self._finish()
 
@@ -151,59 +171,68 @@ class Conductor:
     def _watch(self) -> None:
         """See who lives below the lab and what the run uses; repeats itself."""
         if self._parent is not None and not self._parent.gone:
-            self.look_around()
+            self._sample(self.look_around())
             self._at(now_ns() + round(self._plan.watch_s * SECOND_NS), self._watch)
 
-    def look_around(self) -> None:
-        """Take hold of every new descendant of the lab, so that the moment of its end will be known."""
-        if self._parent is None:
-            return
-        lab_pid = self._parent.process.pid
-        everyone = processes.everyone()
-        below = processes.descendants(lab_pid, everyone)
+    def look_around(self) -> dict[int, processes.Process]:
+        """Take hold of every new process of the run, so that the moment of its end will be known; all of them, by pid.
+
+        The keeper is the root: a worker that was moved away from the lab by a double fork became the keeper's child.
+        """
+        below = processes.descendants(self._keeper_pid, processes.everyone())
+        below.pop(os.getpid(), None)
+        if self._parent is not None:
+            below.pop(self._parent.process.pid, None)
         for process in below.values():
-            if process.identity in self._seen or process.state == "Z":
+            if process.identity in self._alive or process.state == "Z":
                 continue
             handle = processes.Handle.open(process.pid, process.start_time)
             if handle is None:
                 continue
-            self._seen[process.identity] = (handle, now_ns(), processes.command_line(process.pid))
+            self._alive[process.identity] = Living(
+                handle=handle, seen=now_ns(), command=processes.command_line(process.pid)
+            )
             self._selector.register(handle.fd, selectors.EVENT_READ, lambda h=handle: self._gone(h))
+        return below
+
+    def _sample(self, below: dict[int, processes.Process]) -> None:
         if len(below) > self._plan.limits.max_processes:
             why = f"the pool has {len(below)} processes, limits.max_processes = {self._plan.limits.max_processes}"
             self._keeper.send("abort", why=why)
-        lab = everyone.get(lab_pid)
+        lab = None if self._parent is None else processes.look_up(self._parent.process.pid)
         if lab is None:
             return
         with contextlib.suppress(OSError):
-            main_thread = processes.parse_stat(Path(f"/proc/{lab_pid}/task/{lab_pid}/stat").read_bytes())
+            main_thread = processes.parse_stat(Path(f"/proc/{lab.pid}/task/{lab.pid}/stat").read_bytes())
             self._journal.write(
                 Sample(
                     at=now_ns(),
                     processes=len(below),
                     zombies=sum(process.state == "Z" for process in below.values()),
-                    memory_bytes=sum(processes.memory_bytes(pid) for pid in (lab_pid, *below)),
+                    memory_bytes=sum(processes.memory_bytes(pid) for pid in (lab.pid, *below)),
                     generator_ticks=main_thread.cpu_ticks,
                     lab_threads=lab.threads,
-                    lab_files=len(processes.open_files(lab_pid)),
+                    lab_files=len(processes.open_files(lab.pid)),
                 )
             )
 
     def _gone(self, handle: processes.Handle) -> None:
+        identity = handle.process.identity
         self._selector.unregister(handle.fd)
-        self._write_incarnation(handle, now_ns())
+        self._write_incarnation(self._alive.pop(identity), now_ns())
+        if identity not in self._undo.open:  # a fault that still holds it looks at it once more
+            handle.close()
 
-    def _write_incarnation(self, handle: processes.Handle, gone: int) -> None:
-        process = handle.process
-        _, seen, command = self._seen[process.identity]
+    def _write_incarnation(self, living: "Living", gone: int) -> None:
+        process = living.handle.process
         self._journal.write(
             Incarnation(
                 pid=process.pid,
                 start_time=process.start_time,
                 ppid=process.ppid,
-                seen=seen,
+                seen=living.seen,
                 gone=gone,
-                command=command,
+                command=living.command,
             )
         )
 
@@ -211,8 +240,8 @@ class Conductor:
         """The live incarnations that have probe records: the only processes that faults may choose among."""
         self.look_around()
         self._follower.refresh()
-        known = (self._seen.get(identity) for identity in self._follower.workers)
-        return [entry[0] for entry in known if entry is not None and not entry[0].gone]
+        known = (self._alive.get(identity) for identity in self._follower.workers)
+        return [living.handle for living in known if living is not None and not living.handle.gone]
 
     def _tell_progress(self) -> None:
         if self._parent is None or self._finished:
@@ -233,9 +262,8 @@ class Conductor:
         self._at(now_ns() + _PROGRESS_NS, self._tell_progress)
 
     def _finish(self) -> None:
-        for handle, _, _ in self._seen.values():
-            if handle.fd in self._selector.get_map():
-                self._write_incarnation(handle, now_ns() if handle.gone else 0)
+        for living in self._alive.values():
+            self._write_incarnation(living, now_ns() if living.handle.gone else 0)
         self._journal.close()
         self._finished = True
 
@@ -245,20 +273,25 @@ class Conductor:
         """Look for the victims of a fault once; strike where they are found, look again until patience ends."""
         spec = injection.spec
         live = self.workers()
+        refused = ""
         if spec.target == "parent":
             if self._parent is None or self._parent.gone:
                 return self._missed(injection, "no", "the pool's own process was gone already")
             victims = faults.stop_parent(spec, self._parent, self._follower, self._undo)
         else:
+            victims = []
             try:
                 wanted = faults.victims_wanted(spec, len(live), self._plan.limits) if live else 0
+                if wanted:
+                    victims = faults.stop_workers(spec, wanted, live, self._follower, self._undo, injection.rng)
             except BlastRadiusError as error:
-                return self._missed(injection, "no", f"refused: {error}")
-            victims = faults.stop_workers(spec, wanted, live, self._follower, self._undo, injection.rng) if live else []
+                refused = f"refused: {error}"  # more workers may be there at the next look
         if victims:
             return self._strike(injection, victims)
         if now_ns() < injection.give_up:
             return self._at(now_ns() + _HUNT_NS, injection)
+        if refused:
+            return self._missed(injection, "no", refused)
         if not live and spec.target == "worker":
             if self._parent is not None and self._parent.process.identity in self._follower.workers:
                 return self._missed(injection, "inapplicable", "the workers are threads of the pool's own process")

@@ -26,16 +26,12 @@ from typing import Any, Final
 
 from poolproof import processes
 from poolproof.lab import boot, sweep
+from poolproof.lab.boot import LAB_FAILED, TARGET_FAILED
 from poolproof.lab.channel import Channel, Message
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _DUMP_S: Final = 1.0
 _FINISH_S: Final = 3.0
-
-TARGET_FAILED: Final = 64
-"""Exit status of a lab whose target or workload could not be loaded or built; it has said why."""
-LAB_FAILED: Final = 70
-"""Exit status of a lab that failed by an error of its own; its traceback is in output.txt."""
 
 
 class Keeper:
@@ -47,7 +43,7 @@ class Keeper:
         self._caller = caller
         self._selector = selectors.DefaultSelector()
         self._deadline = time.monotonic() + orders.total_s
-        self._stage: tuple[str, float] | None = None
+        self._stage: tuple[str, float, float] | None = None
         self._undo: dict[tuple[int, int], int] = {}
         self._statuses: dict[int, int] = {}
         self._expects_parent_death = False
@@ -80,10 +76,9 @@ class Keeper:
         to_lab, lab_keeper = Channel.pair()
         lab_conductor, conductor_lab = Channel.pair()
         self._to_conductor = to_conductor
+        self._caller_pidfd = caller_pidfd
         self._conductor = self._start("conductor", conductor_keeper, conductor_lab)
         self._lab = self._start("lab", lab_keeper, lab_conductor)
-        for end in (conductor_keeper, lab_keeper, lab_conductor, conductor_lab):
-            end.close()
         to_conductor.send("lab-started", pid=self._lab.process.pid)
 
         watched: dict[int, str] = {
@@ -129,7 +124,7 @@ class Keeper:
             if now >= self._deadline:
                 return self._end_hung_lab("the run", self._orders.total_s)
             if self._stage is not None and now >= self._stage[1]:
-                return self._end_hung_lab(self._stage[0], None)
+                return self._end_hung_lab(self._stage[0], self._stage[2])
 
     def _hear_out(self, channel: Channel) -> None:
         while select.select([channel], [], [], 0)[0]:
@@ -148,10 +143,12 @@ class Keeper:
             [sys.executable, boot.__file__, role, str(self._folder / "orders.json"), *(str(e.fileno()) for e in ends)],
             environment,
             file_actions=[(os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2)],
-            # A group of its own: the lab's group is killed at one stroke, and the terminal's Ctrl-C reaches neither.
+            # A session of its own: a Ctrl-C of the terminal reaches neither.
             setsid=True,
         )
         os.close(log)
+        for end in ends:
+            end.close()  # at once: what is started next must not inherit it
         handle = processes.Handle.open(pid)
         assert handle is not None  # noqa: S101 - a child that was not reaped keeps its pid
         return handle
@@ -177,7 +174,7 @@ class Keeper:
             case "parent-death":
                 self._expects_parent_death = True
             case "stage":
-                self._stage = (message["stage"], time.monotonic() + message["bound_s"])
+                self._stage = (message["stage"], time.monotonic() + message["bound_s"], message["bound_s"])
                 self._caller.send("stage", stage=message["stage"])
             case "stage-ended":
                 self._stage = None
@@ -200,14 +197,14 @@ class Keeper:
         own_doing = how not in ("was killed by SIGKILL", f"exited with status {LAB_FAILED}")
         return self._settle({"reason": f"the lab {how}", "own_doing": own_doing}, wait=own_doing)
 
-    def _end_hung_lab(self, stage: str, bound_s: float | None) -> dict[str, Any]:
+    def _end_hung_lab(self, stage: str, bound_s: float) -> dict[str, Any]:
         """End a lab that exceeded a bound; faulthandler, armed for SIGABRT, first writes every thread's stack."""
-        self._write("lifecycle", event="hung", at=time.monotonic_ns(), stage=stage, detail=f"bound {bound_s}")
+        self._write("lifecycle", event="hung", at=time.monotonic_ns(), stage=stage, detail=f"bound {bound_s:g} s")
         self._lab.send(signal.SIGCONT)
         self._lab.send(signal.SIGABRT)
-        if not self._lab.wait_gone(_DUMP_S):
+        if not self._serve_until_gone([self._lab], _DUMP_S):
             self._lab.send(signal.SIGKILL)
-            self._lab.wait_gone(_DUMP_S)
+            self._serve_until_gone([self._lab], _DUMP_S)
         self._write("lifecycle", event="lab-ended", at=time.monotonic_ns(), detail="ended by the keeper")
         self._to_conductor.send("lab-ended")
         return self._settle({"reason": "", "hung": stage})
@@ -220,11 +217,12 @@ class Keeper:
         left = self._members(spare)
         while left and time.monotonic() < deadline:
             handles = [h for p in left.values() if (h := processes.Handle.open(p.pid, p.start_time)) is not None]
+            self._serve_until_gone(handles, deadline - time.monotonic())
             for handle in handles:
-                handle.wait_gone(deadline - time.monotonic())
                 handle.close()
-            self._reap()
             left = self._members(spare)
+            if self._caller_gone():
+                return {"reason": "the caller ended"}
         for process in left.values() if wait else ():
             self._write(
                 "leftovers",
@@ -237,9 +235,35 @@ class Keeper:
                 at=time.monotonic_ns(),
             )
         self._to_conductor.send("finish")
-        if not self._conductor.wait_gone(_FINISH_S):
+        if not self._serve_until_gone([self._conductor], _FINISH_S):
             ended["reason"] = ended["reason"] or "the conductor did not finish"
         return ended
+
+    def _serve_until_gone(self, handles: list[processes.Handle], bound_s: float) -> bool:
+        """Wait until all of these are gone; False at the bound, or when the caller is gone, whom nothing may delay.
+
+        The conductor is heard meanwhile: it may be waiting for the answer to an undo record.
+        """
+        deadline = time.monotonic() + bound_s
+        waiting = {handle.fd: handle for handle in handles}
+        deaf = False
+        while waiting:
+            remaining = deadline - time.monotonic()
+            watched = [*waiting, self._caller_pidfd] + ([] if deaf else [self._to_conductor.fileno()])
+            ready = select.select(watched, [], [], max(0.0, remaining))[0]
+            if self._caller_pidfd in ready or (remaining <= 0 and not ready):
+                return False
+            if self._to_conductor.fileno() in ready:
+                received = self._to_conductor.receive()
+                deaf = received is None
+                if received is not None:
+                    self._hear(*received)
+            for fd in waiting.keys() & set(ready):
+                del waiting[fd]
+        return True
+
+    def _caller_gone(self) -> bool:
+        return bool(select.select([self._caller_pidfd], [], [], 0)[0])
 
     def _members(self, spare: frozenset[int]) -> dict[int, processes.Process]:
         self._reap()

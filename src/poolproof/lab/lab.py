@@ -24,8 +24,8 @@ from poolproof.clock import SECOND_NS, best_timer, now_ns
 from poolproof.errors import TargetError
 from poolproof.history import ClientColumns, Journal, Leftover, Lifecycle, Phase, read_plan, write_claims
 from poolproof.lab import boot
+from poolproof.lab.boot import LAB_FAILED, TARGET_FAILED
 from poolproof.lab.channel import Channel
-from poolproof.lab.keeper import LAB_FAILED, TARGET_FAILED
 from poolproof.lab.rendezvous import Rendezvous
 from poolproof.lab.residue import HOST_WIDE, settle, snapshot, surviving_workers
 from poolproof.load import Client, Schedule, payload_source, release, schedule
@@ -52,6 +52,7 @@ class Lab:
         self._pool: Pool | None = None
         self._last_heal = 0
         self._capacity_before = 0
+        self._ready_s = self._plan.bounds.open_s
 
     def run(self) -> int:
         """Go through the scenario's stages."""
@@ -111,10 +112,10 @@ class Lab:
             names = (*laid_out, probe.RENDEZVOUS)
             reserve = (
                 plan.scenario.load.warm_up
-                + 1
                 + 2 * _ATTEMPTS * plan.workers
-                + (CYCLES + 1) * (_CYCLE_OPERATIONS * plan.workers + 1)
-                + 2 * (_SHUTDOWN_OPERATIONS * plan.workers + 1)
+                + (CYCLES + 1) * (_CYCLE_OPERATIONS * plan.workers + 2)
+                + 2 * (_SHUTDOWN_OPERATIONS * plan.workers + 3)
+                + 1
                 + 1
             )
             self._columns = ClientColumns(self._folder, names, len(self._schedule) + reserve)
@@ -145,6 +146,13 @@ class Lab:
             self._pool = self._client.pool = build(self._plan.target, self._plan.workers)
             self._claims = self._pool.claims
             write_claims(self._folder, self._claims)
+        with self._stage("ready", self._plan.bounds.open_s + _SLACK_S):
+            # Readiness is shown by an answer, however long the workers take to start; one that never came is not
+            # waited for again.
+            lost = self._client.pending
+            self._send_now(1, Phase.WARM_UP)
+            if self._client.drain(now_ns() + round(self._ready_s * SECOND_NS), leave=lost) > lost:
+                self._ready_s = 0.0
 
     def _cycles(self) -> None:
         """Open and close the pool four times: what grows with each of the last three is left behind by the pool."""
@@ -175,10 +183,6 @@ class Lab:
                         self._event("foreign-residue", category, len(alone[category]))
 
     def _probe_before(self) -> None:
-        with self._stage("ready", self._plan.bounds.open_s + _SLACK_S):
-            # Readiness is shown by an answer, however long the workers take to start.
-            self._send_now(1, Phase.WARM_UP)
-            self._client.drain(now_ns() + round(self._plan.bounds.open_s * SECOND_NS))
         self._capacity_before = self._probe("probe-before", self._plan.workers, self._plan.bounds.open_s / 4)
 
     def _probe_after(self) -> None:
@@ -243,10 +247,10 @@ class Lab:
             still_open = self._client.drain(end)
             self._event("drained", "drain", still_open)
 
-    def _close(self, *, cancel: bool = False) -> None:
+    def _close(self, *, cancel: bool = False, backlog_s: float = 0.0) -> None:
         pool = self._pool
         assert pool is not None  # noqa: S101 - no scenario closes what it did not open
-        with self._stage("close", self._close_bound()):
+        with self._stage("close", self._close_bound() + backlog_s):
             self._event("closing", "close", self._client.unresolved(), "cancelling" if cancel else "")
             try:
                 pool.close(cancel=cancel)
@@ -254,7 +258,6 @@ class Lab:
                 self._event("close-raised", "close", detail=f"{type(error).__name__}: {error}")
             self._event("closed", "close")
         with self._stage("after-close", self._plan.bounds.outlive_s + _SLACK_S):
-            self._send_now(1, Phase.AFTER_CLOSE)
             for process in surviving_workers(self._folder / "executions", self._plan.bounds.outlive_s):
                 self._journal.write(
                     Leftover(
@@ -267,17 +270,24 @@ class Lab:
                         at=now_ns(),
                     )
                 )
+            self._send_now(1, Phase.AFTER_CLOSE)  # last: a pool may start a worker because it is asked to
         self._pool = self._client.pool = None
 
     def _close_loaded(self, *, cancel: bool = False) -> None:
         """Close with work in flight and more of it queued; what was accepted must still be resolved."""
         self._open()
         with self._stage("fill", self._drain_bound()):
-            count = _SHUTDOWN_OPERATIONS * self._plan.workers
+            # As much work as a bounded close can still work off: what one operation takes tells how much that is.
+            before, lost = now_ns(), self._client.pending
+            self._send_now(1, Phase.WARM_UP)
+            self._client.drain(before + round(self._plan.bounds.drain_s * SECOND_NS), leave=lost)
+            service_s = (now_ns() - before) / SECOND_NS
+            each = max(2, min(_SHUTDOWN_OPERATIONS, int(self._close_bound() / 2 / service_s)))
+            count = each * self._plan.workers
             self._send_now(count, Phase.MEASURED)
             # The first answer shows that workers are at it; the others are running or queued.
-            self._client.drain(now_ns() + round(self._plan.bounds.drain_s * SECOND_NS), leave=count - 1)
-        self._close(cancel=cancel)
+            self._client.drain(now_ns() + round(self._plan.bounds.drain_s * SECOND_NS), leave=lost + count - 1)
+        self._close(cancel=cancel, backlog_s=each * service_s)
 
     def _close_cancelling(self) -> None:
         self._close_loaded(cancel=True)

@@ -97,7 +97,7 @@ def run_plan(
     try:
         keeper = _start_keeper(orders, keepers)
         keepers.close()
-        message = _listen(ours, orders.total_s + _GRACE_S, on_progress)
+        message = _listen(ours, orders.total_s + orders.outlive_s + _GRACE_S, on_progress)
     finally:
         # Whatever happened here (Ctrl-C, an error of the caller's own): the keeper sees the end of the channel, undoes
         # every fault and ends every process. Where it is dead itself, or was only half started, this process sweeps.
@@ -109,7 +109,13 @@ def run_plan(
     failure = message.get("failure")
     if failure is not None:
         raise TargetError(failure["target"], failure["why"])
-    if message.get("hung") in ("open", "prepare") and not _was_opened(folder):
+    if message.get("hung") == "prepare":
+        raise TargetError(
+            plan.workload,
+            f"the workload {plan.workload} was not ready within bounds.open_s = {plan.bounds.open_s:g} s; "
+            f"it was in {where_it_hung(folder)}",
+        )
+    if message.get("hung") == "open" and not _was_opened(folder):
         raise TargetError(
             plan.target.name,
             f"the factory {plan.target.factory} did not return a pool within bounds.open_s = {plan.bounds.open_s:g} s; "

@@ -57,16 +57,18 @@ def settle(baseline: Snapshot, bound_s: float) -> Snapshot:
 
 
 def surviving_workers(records: Path, bound_s: float) -> list[processes.Process]:
-    """The children with execution records that are still alive after `bound_s`; they get that long to end."""
+    """The processes that left execution records and are alive after `bound_s`, wherever they were moved to.
+
+    Threads of this process leave records too and are none of them.
+    """
     deadline = time.monotonic() + bound_s
-    below = processes.descendants(os.getpid(), processes.everyone())
-    workers = [p for p in below.values() if (records / f"{p.pid}-{p.start_time}.bin").exists() and p.state != "Z"]
     alive = []
-    for worker in workers:
-        handle = processes.Handle.open(*worker.identity)
+    for entry in sorted(os.listdir(records)):
+        pid, _, start_time = entry.removesuffix(".bin").partition("-")
+        handle = None if int(pid) == os.getpid() else processes.Handle.open(int(pid), int(start_time))
         if handle is not None:
             if not handle.wait_gone(deadline - time.monotonic()):
-                alive.append(worker)
+                alive.append(handle.process)
             handle.close()
     return alive
 

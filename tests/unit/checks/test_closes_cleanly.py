@@ -101,3 +101,50 @@ def test_it_is_unknown_when_only_one_of_two_loaded_closes_came_about() -> None:
 
 def test_an_ordinary_close_needs_no_work_in_flight() -> None:
     assert closes_cleanly(Story().closes(5, in_flight=0).history())[0] == "kept"
+
+
+def working_off() -> Story:
+    """A pool that was still answering every half second when its close exceeded its bound."""
+    return Story().ops(28, 0.1, 0.5).closes(10, took=None).event("hung", 14.1, "close").watched(14.1)
+
+
+def test_it_is_unknown_when_the_pool_was_still_working_off_its_backlog() -> None:
+    verdict, (evidence,) = closes_cleanly(working_off().ops(3, 9.0, took=None, by=None).history())
+    assert (verdict, evidence.text) == (
+        "unknown",
+        "the pool was still working off what it had accepted when the bound of the close was reached",
+    )
+
+
+def test_a_hanging_close_breaks_it_when_one_operation_of_the_backlog_was_lost() -> None:
+    story = working_off().ops(3, 9.0, took=None, by=None).hangs(9.0, by=12)
+    verdict, evidence = closes_cleanly(story.history())
+    assert (verdict, evidence[0].text) == ("broken", "closing did not return within 4 s")
+
+
+def test_a_hanging_close_breaks_it_when_nothing_was_left_to_do() -> None:
+    assert closes_cleanly(working_off().history())[0] == "broken"
+
+
+def test_a_hanging_close_breaks_it_when_the_pool_had_fallen_silent() -> None:
+    story = Story().ops(20, 0.1, 0.5).hangs(9.0, by=None).closes(10, took=None).event("hung", 14.0, "close")
+    assert closes_cleanly(story.history())[0] == "broken"
+
+
+def test_a_backlog_does_not_excuse_a_submit_after_the_close_that_hangs() -> None:
+    story = Story().ops(28, 0.1, 0.5).hangs(9.0, by=None).closes(10).event("hung", 14.1, "after-close").watched(14.1)
+    assert closes_cleanly(story.history())[0] == "broken"
+
+
+def test_the_evidence_of_a_hanging_close_tells_where_it_hung() -> None:
+    story = Story().op(0.1).closes(10, took=None).event("hung", 14.0, "close")
+    story.event("hung-in", 14.0, "close", detail='File "pool.py", line 7 in close').watched(14.1)
+    _, (evidence,) = closes_cleanly(story.history())
+    assert evidence.text == 'closing did not return within 4 s; it was in File "pool.py", line 7 in close'
+    assert evidence.at_s == 14.0
+
+
+def test_where_another_stage_hung_is_not_told() -> None:
+    story = Story().op(0.1).closes(10, took=None).event("hung", 14.0, "close").event("hung-in", 14.0, "drain")
+    _, (evidence,) = closes_cleanly(story.history())
+    assert "it was in" not in evidence.text

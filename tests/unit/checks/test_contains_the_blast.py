@@ -1,8 +1,9 @@
 import pytest
 
 from poolproof.checks.contains_the_blast import contains_the_blast
+from poolproof.checks.verdict import SHOWN
 from poolproof.history import Outcome, Phase
-from tests.unit.histories import KILL, KILL_PARENT, STALL, WORKER, Story
+from tests.unit.histories import KILL, KILL_PARENT, STALL, WORKER, Story, born
 
 
 def killed() -> Story:
@@ -61,13 +62,18 @@ def test_what_was_sent_after_the_last_harm_and_never_ended_is_told_of_that() -> 
     assert "after the kill of worker pid 12 at 2.000 s" in evidence.text
 
 
-def test_its_evidence_tells_three_operations_and_counts_all() -> None:
+def test_its_evidence_tells_some_operations_and_counts_all() -> None:
     story = killed().watched(9)
-    for number in range(5):
-        story.fails(2.0 + number)
+    for number in range(SHOWN + 2):
+        story.fails(2.0 + number / 2)
     _, evidence = contains_the_blast(story.history())
-    assert [entry.op for entry in evidence] == [1, 2, 3, None]
-    assert evidence[-1].text == "5 operations failed that nothing had harmed"
+    assert [entry.op for entry in evidence] == [*range(1, SHOWN + 1), None]
+    assert evidence[-1].text == f"{SHOWN + 2} operations failed that nothing had harmed"
+
+
+def test_its_evidence_names_the_harmed_worker_where_none_began_the_operation() -> None:
+    _, (evidence, _) = contains_the_blast(killed().fails(0.95).watched(9).history())
+    assert (evidence.pid, evidence.start_time) == (WORKER, born(WORKER))
 
 
 def test_what_had_failed_before_the_first_harm_is_not_its_business() -> None:

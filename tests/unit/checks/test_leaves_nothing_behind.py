@@ -1,6 +1,7 @@
 import pytest
 
 from poolproof.checks.leaves_nothing_behind import leaves_nothing_behind
+from poolproof.checks.verdict import SHOWN
 from poolproof.plan import Stage
 from tests.unit.histories import LOADED, Story
 
@@ -29,13 +30,13 @@ def test_it_is_broken_by_a_process_that_outlives_the_pools_own_process() -> None
     assert evidence.text == "process pid 77 (python -c worker) outlived the pool's own process: alive"
 
 
-def test_its_evidence_tells_three_processes_and_counts_all() -> None:
+def test_its_evidence_tells_some_processes_and_counts_all() -> None:
     story = Story().op(0.1).watched(13)
-    for pid in (21, 22, 23, 24, 25):
+    for pid in range(21, 21 + SHOWN + 2):
         story.left(pid)
     _, evidence = leaves_nothing_behind(story.history())
-    assert [entry.pid for entry in evidence] == [21, 22, 23, None]
-    assert evidence[-1].text == "5 processes in all"
+    assert [entry.pid for entry in evidence] == [*range(21, 21 + SHOWN), None]
+    assert evidence[-1].text == f"{SHOWN + 2} processes in all"
 
 
 def test_it_is_broken_by_residue_that_grows_with_every_cycle() -> None:
@@ -84,3 +85,57 @@ def test_it_is_unknown_when_the_cycles_were_not_seen_at_all() -> None:
 
 def test_what_was_left_behind_is_told_even_when_the_end_was_not_seen() -> None:
     assert leaves_nothing_behind(Story().left(11).history())[0] == "broken"
+
+
+def hung(stage: str = "load") -> Story:
+    return Story().op(0.1).event("hung", 12.0, stage).watched(13)
+
+
+def test_it_is_unknown_when_the_process_of_the_pool_hung_and_was_ended() -> None:
+    verdict, (evidence,) = leaves_nothing_behind(hung().history())
+    assert verdict == "unknown"
+    assert evidence.text == "the pool's process hung in the stage 'load' and was ended, so nothing could be seen"
+
+
+def test_what_outlived_a_process_that_was_ended_is_told_and_breaks_nothing() -> None:
+    verdict, evidence = leaves_nothing_behind(hung("close").left(77, after="lab").history())
+    assert (verdict, [entry.pid for entry in evidence]) == ("unknown", [None, 77])
+
+
+def test_a_worker_that_outlived_a_close_breaks_it_even_where_something_hung() -> None:
+    verdict, evidence = leaves_nothing_behind(hung("after-close").left(11).left(77, after="lab").history())
+    assert (verdict, [entry.pid for entry in evidence]) == ("broken", [11, 77])
+
+
+HOST_WIDE = "shared memory"
+
+
+def growing(*others: str) -> Story:
+    """Categories that grew with every cycle; the first did so also while no pool was open."""
+    story = Story.of(stages=CYCLES).watched(13)
+    for category in (HOST_WIDE, *others):
+        story.residue(category, 1, 2, 3, 4)
+    return story.event("foreign-residue", -4.0, HOST_WIDE, 5)
+
+
+def test_it_is_unknown_when_residue_grows_without_any_pool_too() -> None:
+    verdict, (evidence,) = leaves_nothing_behind(growing().history())
+    assert verdict == "unknown"
+    assert evidence.text == ("shared memory grew also while no pool was open: somebody else makes them on this machine")
+
+
+def test_residue_of_others_does_not_hide_the_pools_own() -> None:
+    verdict, (evidence,) = leaves_nothing_behind(growing("semaphores").history())
+    assert verdict == "broken"
+    assert evidence.text.startswith("semaphores grew")
+
+
+def test_host_wide_residue_that_did_not_grow_without_a_pool_breaks_it() -> None:
+    story = Story.of(stages=CYCLES).residue(HOST_WIDE, 1, 2, 3, 4).watched(13)
+    assert leaves_nothing_behind(story.history())[0] == "broken"
+
+
+def test_residue_is_told_even_where_something_hung_later() -> None:
+    story = Story.of(stages=CYCLES).residue("threads", 1, 2, 3, 4).event("hung", 12.0, "load").watched(13)
+    _, evidence = leaves_nothing_behind(story.history())
+    assert any(entry.text.startswith("threads grew") for entry in evidence)

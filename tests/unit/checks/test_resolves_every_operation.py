@@ -1,6 +1,7 @@
 import pytest
 
 from poolproof.checks.resolves_every_operation import resolves_every_operation
+from poolproof.checks.verdict import SHOWN
 from poolproof.history import Outcome, Phase
 from poolproof.plan import Claims
 from tests.unit.histories import KILL, WORKER, Story
@@ -34,10 +35,10 @@ def test_its_evidence_says_when_no_worker_began_the_operation() -> None:
     assert (evidence.pid, evidence.text.endswith("no worker began it")) == (None, True)
 
 
-def test_its_evidence_tells_three_operations_and_counts_the_others() -> None:
-    _, evidence = resolves_every_operation(Story().ops(5, 0.1, took=None).watched(9.0).history())
-    assert [entry.op for entry in evidence] == [0, 1, 2, None]
-    assert evidence[-1].text == "and 2 more operations alike, 5 in all"
+def test_its_evidence_tells_some_operations_and_counts_the_others() -> None:
+    _, evidence = resolves_every_operation(Story().ops(SHOWN + 2, 0.1, took=None).watched(9.0).history())
+    assert [entry.op for entry in evidence] == [*range(SHOWN), None]
+    assert evidence[-1].text == f"and 2 more operations alike, {SHOWN + 2} in all"
 
 
 def test_it_is_unknown_when_the_watch_ended_too_early() -> None:
@@ -105,3 +106,70 @@ def test_an_operation_that_was_planned_and_not_sent_is_not_its_business() -> Non
 def test_a_late_answer_to_what_was_sent_after_the_close_is_not_its_business() -> None:
     story = Story().op(0.1).op(0.2, 8.0, phase=Phase.AFTER_CLOSE).watched(9.0)
     assert resolves_every_operation(story.history())[0] == "kept"
+
+
+# --- a backlog ----------------------------------------------------------------------------------------------------
+
+
+def answering(until: float, story: Story | None = None) -> Story:
+    """A pool that answers an operation every half second, and then the watch ends."""
+    return (story or Story()).ops(round(until / 0.5), 0.0, 0.5).watched(until)
+
+
+def working_off(until: float = 16.0) -> Story:
+    """A pool that is offered all its operations within 4 s and answers one a second, begun shortly before."""
+    story = Story()
+    for number in range(int(until)):
+        story.op(0.25 * number, 0.75 * number + 0.5, by=None).ran(number, WORKER, number + 0.1, number + 0.4)
+    return story.watched(until)
+
+
+def test_it_is_unknown_when_operations_only_waited_while_the_pool_went_on_answering() -> None:
+    verdict, (evidence,) = resolves_every_operation(answering(8.0).ops(3, 1.0, took=None, by=None).history())
+    assert verdict == "unknown"
+    assert evidence.text.startswith("3 operations had to wait while the pool went on answering others")
+    assert "lower the rate" in evidence.text
+
+
+def test_it_is_unknown_when_what_had_waited_was_answered_late_while_the_pool_went_on_answering() -> None:
+    verdict, (evidence,) = resolves_every_operation(working_off().history())
+    assert verdict == "unknown"
+    # What was answered later than 3 s after the last sending, which was at 3.75 s.
+    assert evidence.text.startswith("9 operations had to wait while the pool went on answering others")
+
+
+def test_a_loss_within_a_backlog_breaks_it_when_it_was_begun_long_ago() -> None:
+    story = answering(8.0).ops(3, 1.0, took=None, by=None).hangs(1.2, by=12)
+    verdict, evidence = resolves_every_operation(story.history())
+    assert (verdict, [(entry.op, entry.pid) for entry in evidence]) == ("broken", [(19, 12)])
+
+
+def test_a_loss_within_a_backlog_breaks_it_when_a_worker_that_was_killed_had_begun_it() -> None:
+    story = answering(8.0, Story.of(KILL)).ops(3, 1.0, took=None, by=None).hangs(1.2, by=None)
+    story.ran(19, 12, 4.9, None).struck(12, 5.0, held=(19,)).lived(12, gone=5.0)
+    verdict, evidence = resolves_every_operation(story.history())
+    assert (verdict, [(entry.op, entry.pid) for entry in evidence]) == ("broken", [(19, 12)])
+
+
+def test_a_loss_within_a_backlog_breaks_it_when_a_worker_that_died_by_itself_had_begun_it() -> None:
+    story = answering(8.0).ops(3, 1.0, took=None, by=None).hangs(1.2, by=None)
+    story.ran(19, 12, 4.9, None).lived(12, gone=5.0)
+    verdict, evidence = resolves_every_operation(story.history())
+    assert (verdict, [(entry.op, entry.pid) for entry in evidence]) == ("broken", [(19, 12)])
+
+
+def test_a_loss_within_a_backlog_breaks_it_when_the_pool_fell_silent_for_as_long_as_the_patience() -> None:
+    story = answering(2.0).ops(3, 1.0, took=None, by=None).watched(5.0)
+    verdict, evidence = resolves_every_operation(story.history())
+    assert (verdict, [entry.op for entry in evidence]) == ("broken", [4, 5, 6])
+
+
+def test_a_late_answer_within_a_backlog_breaks_it_when_it_was_begun_long_before() -> None:
+    verdict, evidence = resolves_every_operation(working_off().op(1.0, 14.5, by=12).history())
+    assert (verdict, [(entry.op, entry.pid) for entry in evidence]) == ("broken", [(16, 12)])
+
+
+def test_a_backlog_at_the_end_of_the_pools_own_process_was_lost_with_it() -> None:
+    story = answering(8.0).ops(3, 1.0, took=None, by=None)
+    verdict, evidence = resolves_every_operation(story.event("own-doing", 8.0, detail="exited with status 0").history())
+    assert (verdict, [entry.op for entry in evidence]) == ("broken", [16, 17, 18])

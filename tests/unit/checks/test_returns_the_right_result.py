@@ -1,6 +1,11 @@
+from dataclasses import replace
+
+import pytest
+
 from poolproof.checks.returns_the_right_result import returns_the_right_result
+from poolproof.checks.verdict import SHOWN
 from poolproof.history import Outcome
-from tests.unit.histories import WORKER, Story
+from tests.unit.histories import KILL, WORKER, Story
 
 
 def test_it_is_kept_when_every_result_was_right() -> None:
@@ -27,9 +32,9 @@ def test_its_evidence_names_the_operation_its_worker_and_the_moment_of_the_answe
     assert (evidence.op, evidence.pid, evidence.start_time, evidence.at_s) == (1, WORKER, WORKER * 100, 0.3)
 
 
-def test_its_evidence_tells_three_operations() -> None:
-    _, evidence = returns_the_right_result(Story().ops(5, 0.1, outcome=Outcome.WRONG, echoed=99).history())
-    assert [entry.op for entry in evidence] == [0, 1, 2]
+def test_its_evidence_tells_some_operations() -> None:
+    _, evidence = returns_the_right_result(Story().ops(SHOWN + 2, 0.1, outcome=Outcome.WRONG, echoed=99).history())
+    assert [entry.op for entry in evidence] == list(range(SHOWN))
 
 
 def test_it_is_unknown_when_the_verification_itself_failed() -> None:
@@ -53,3 +58,62 @@ def test_a_failed_verification_does_not_hide_a_wrong_result() -> None:
 
 def test_it_is_unknown_when_no_operation_returned_a_result() -> None:
     assert returns_the_right_result(Story().fails(0.1).hangs(0.2).history())[0] == "unknown"
+
+
+@pytest.mark.parametrize("outcome", [Outcome.POOL_ERROR, Outcome.CANCELLED])
+def test_it_is_broken_by_a_failure_before_anything_was_harmed(outcome: Outcome) -> None:
+    story = Story.of(KILL).op(0.1).fails(0.2, outcome=outcome, by=12).struck(WORKER, 1.0).watched(9.0)
+    verdict, (evidence,) = returns_the_right_result(story.history())
+    assert (verdict, evidence.op, evidence.pid, evidence.at_s) == ("broken", 1, 12, 0.2)
+    assert "ended as builtins.RuntimeError: it failed although nothing had been harmed" in evidence.text
+
+
+@pytest.mark.parametrize("outcome", [Outcome.POOL_ERROR, Outcome.CANCELLED])
+def test_it_is_broken_by_a_failure_where_nothing_is_ever_harmed(outcome: Outcome) -> None:
+    assert returns_the_right_result(Story().op(0.1).op(0.2, outcome=outcome).watched(9.0).history())[0] == "broken"
+
+
+def test_a_failure_that_nothing_had_provoked_is_told_by_its_outcome_where_it_has_no_error() -> None:
+    story = Story().op(0.1).op(0.2, outcome=Outcome.CANCELLED).watched(9.0)
+    _, (evidence,) = returns_the_right_result(story.history())
+    assert "ended as cancelled although nothing had been harmed" in evidence.text
+
+
+@pytest.mark.parametrize("outcome", [Outcome.POOL_ERROR, Outcome.CANCELLED, Outcome.REJECTED])
+@pytest.mark.parametrize(
+    "story",
+    [
+        pytest.param(Story.of(KILL).op(0.1).struck(WORKER, 0.15), id="a fault"),
+        pytest.param(Story().op(0.1, kind="raises"), id="an awkward operation"),
+        pytest.param(Story().op(0.1).closes(0.2), id="the close"),
+    ],
+)
+def test_a_failure_after_a_harm_or_the_close_is_not_its_business(story: Story, outcome: Outcome) -> None:
+    history = replace(story, _operations=[*story._operations], _lifecycle=[*story._lifecycle])
+    history.fails(0.5, outcome=outcome).watched(9.0)
+    assert returns_the_right_result(history.history()) == ("kept", [])
+
+
+def test_it_is_unknown_when_an_operation_was_refused_although_nothing_had_been_harmed() -> None:
+    story = Story().op(0.1).fails(0.2, "m.QueueFull", message="{}", outcome=Outcome.REJECTED).watched(9.0)
+    verdict, (evidence,) = returns_the_right_result(story.history())
+    assert (verdict, evidence.op) == ("unknown", 1)
+    assert "was refused (m.QueueFull: {}) although nothing had been harmed" in evidence.text
+
+
+def test_a_refusal_does_not_hide_a_failure_that_nothing_had_provoked() -> None:
+    story = Story().op(0.1).fails(0.2, outcome=Outcome.REJECTED).fails(0.3).watched(9.0)
+    verdict, evidence = returns_the_right_result(story.history())
+    assert (verdict, [entry.op for entry in evidence]) == ("broken", [2])
+
+
+def test_a_refusal_is_told_before_a_failed_verification() -> None:
+    story = Story().op(0.1).fails(0.2, outcome=Outcome.WRONG).fails(0.3, outcome=Outcome.REJECTED).watched(9.0)
+    verdict, evidence = returns_the_right_result(story.history())
+    assert (verdict, [entry.op for entry in evidence]) == ("unknown", [2])
+
+
+def test_wrong_results_are_told_before_failures_that_nothing_had_provoked() -> None:
+    story = Story().fails(0.1).op(0.2, outcome=Outcome.WRONG, echoed=0).watched(9.0)
+    verdict, evidence = returns_the_right_result(story.history())
+    assert (verdict, [entry.op for entry in evidence]) == ("broken", [1, 0])

@@ -7,7 +7,7 @@ from poolproof.checks import Verdict
 from poolproof.config import load_config
 from poolproof.errors import BlastRadiusError, HistoryError, PoolproofError, TargetError, UsageError
 from poolproof.experiment import Proof, combine, judge_folder, plan_proof
-from poolproof.experiment.proof import _home, _make_empty
+from poolproof.experiment.proof import LOCK, _home, _make_empty
 from poolproof.history import History, save
 from poolproof.plan import IMPLIED, PROMISES, Claim, Claims, Plan
 from tests.unit.histories import KILL, STALL, Story, promised
@@ -276,7 +276,8 @@ def test_a_report_that_can_not_be_written_is_refused(tmp_path: Path) -> None:
 
 def test_a_report_is_made_with_the_folders_above_it(tmp_path: Path) -> None:
     with _home(tmp_path / "a" / "b") as home:
-        assert list(home.iterdir()) == []
+        assert {entry.name for entry in home.iterdir()} == {LOCK}
+    assert list(home.iterdir()) == []
 
 
 def test_the_implied_promises_come_first() -> None:

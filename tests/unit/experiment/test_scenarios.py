@@ -73,6 +73,11 @@ def test_each_examines_promises_that_there_are_each_once(scenario: Scenario) -> 
     assert len(set(scenario.examines)) == len(scenario.examines)
 
 
+@pytest.mark.parametrize("scenario", ALL[:-1], ids=lambda scenario: scenario.name)
+def test_each_with_load_that_is_seen_through_examines_every_implied_promise(scenario: Scenario) -> None:
+    assert set(IMPLIED) <= set(scenario.examines)
+
+
 def test_every_promise_is_examined_by_one_at_least() -> None:
     assert {promise for scenario in ALL for promise in scenario.examines} == set(PROMISES)
 

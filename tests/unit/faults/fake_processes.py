@@ -59,8 +59,9 @@ class FakeLedger:
     def __init__(self, log: list[tuple[str, int]]) -> None:
         self.log = log
 
-    def record(self, handle: Handle) -> None:
+    def record(self, handle: Handle) -> bool:
         self.log.append(("record", handle.process.pid))
+        return True
 
     def healed(self, handle: Handle) -> None:
         self.log.append(("healed", handle.process.pid))

@@ -90,7 +90,13 @@ def test_a_comparison_shows_the_targets_side_by_side() -> None:
 @pytest.mark.parametrize("name", ["[/red]", "[bold]x", "a [link=x]b"])
 def test_a_strangers_names_are_shown_as_they_are(name: str) -> None:
     text = shown(proof("kept", target=name))
-    assert text.count(name) == 3  # in the headline, in the table of promises, over the table of figures
+    assert text.count(name) == 4  # in the headline, in the table of promises, over that of figures, before the error
+
+
+def test_the_errors_of_a_scenario_are_told_by_type_with_the_first_line_of_the_first_message() -> None:
+    story = Story().fails(0.1, "m.E", message="no room\nat all").fails(0.2, "m.E", message="other").op(0.3)
+    text = shown(combine([(story.history(), "")]))
+    assert "story: 2 operations ended with m.E: no room\n" in text
 
 
 def test_evidence_with_brackets_is_shown_as_it_is() -> None:
