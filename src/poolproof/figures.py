@@ -101,7 +101,7 @@ def load_figures(history: History) -> Load:
         queue_ms=_percentiles(queue),
         service_ms=_percentiles(service),
         lag_ms=_percentiles(own_lag_ns(history)),
-        throughput=round(int(np.count_nonzero(inside)) / window_s, 3) if window_s else None,
+        throughput=round(int(np.count_nonzero(inside)) / window_s, 3) if window_s and completed.any() else None,
     )
 
 

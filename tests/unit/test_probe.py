@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from poolproof import probe
-from poolproof.probe import RAISED, RETURNED, STARTED, Call, ProbeError
+from poolproof.probe import RAISED, RETURNED, STARTED, Call, ProbeError, WorkloadError, type_mark
 from poolproof.workloads.scripted import ScriptedError
 from tests.unit import samples
 
@@ -26,7 +26,7 @@ class Record(NamedTuple):
     at: int
     session: int
     epoch: int
-    reserved: int
+    error_type: int
 
 
 @pytest.fixture(autouse=True)
@@ -75,15 +75,21 @@ def test_what_is_no_exception_is_recorded_too(kind: str, tmp_path: Path) -> None
 
 
 def test_a_workload_that_can_not_be_imported_is_an_error_of_its_operation(tmp_path: Path) -> None:
-    with pytest.raises(ModuleNotFoundError):
+    with pytest.raises(WorkloadError, match="No module named 'no'"):
         Call(str(tmp_path), "no.such.module:workload", 7, "obey", None)()
     assert [r.kind for r in records_in(tmp_path)] == [STARTED, RAISED]
+
+
+def test_the_record_of_an_error_bears_the_mark_of_its_type(tmp_path: Path) -> None:
+    with pytest.raises(WorkloadError):
+        Call(str(tmp_path), "no.such.module:workload", 7, "obey", None)()
+    assert records_in(tmp_path)[1].error_type == type_mark("poolproof.probe.WorkloadError")
 
 
 def test_a_record_names_its_incarnation(tmp_path: Path) -> None:
     answering(tmp_path)()
     record = records_in(tmp_path)[0]
-    assert (record.magic, record.pid, record.reserved) == (probe.MAGIC, os.getpid(), 0)
+    assert (record.magic, record.pid, record.error_type) == (probe.MAGIC, os.getpid(), 0)
     assert [path.name for path in tmp_path.iterdir()] == [f"{record.pid}-{record.start_time}.bin"]
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from poolproof.checks.verdict import SHOWN, Evidence
 from poolproof.history import Fault, History, Outcome, Phase
+from poolproof.probe import RENDEZVOUS
 from poolproof.workloads import awkward
 
 FAILED = (Outcome.POOL_ERROR, Outcome.REJECTED, Outcome.CANCELLED)
@@ -84,7 +85,9 @@ def backlogged(history: History, mask: np.ndarray) -> np.ndarray:
     operations, executions = history.operations, history.executions
     patience = round(history.plan.resolution_s(history.claims) * 1e9)
     end = observed_until(history)
-    answered = (operations.done > 0) & (operations.phase != Phase.AFTER_CLOSE)
+    # A probe of capacity asks for an answer of its own, after the backlog was given its time.
+    asked = history.of_kinds(frozenset({RENDEZVOUS})) | (operations.phase == Phase.AFTER_CLOSE)
+    answered = (operations.done > 0) & ~asked
     answers = np.sort(np.append(operations.done[answered], end))
     until = np.where(operations.done > 0, operations.done, end)
     served = np.full(len(operations), answered.any())

@@ -80,7 +80,7 @@ def test_nothing_is_kept_where_the_probe_failed() -> None:
     finding = the_finding(story)
     assert (finding.verdict, [entry.text for entry in finding.evidence]) == (
         "unknown",
-        ["the probe failed: disk full", "seen"],
+        ["the probe or the workload failed: disk full", "seen"],
     )
 
 
@@ -109,11 +109,20 @@ def test_nothing_is_kept_where_one_of_two_victims_was_not_harmed() -> None:
     assert the_finding(story).verdict == "unknown"
 
 
-@pytest.mark.parametrize("effective", ["yes", "pool-dead"])
-def test_a_fault_that_struck_or_found_the_pool_dead_raises_no_doubt(effective: str) -> None:
-    story = Story.of(KILL, examines=(PROMISE,))
-    story = story.struck(11, 1.0) if effective == "yes" else story.struck(0, 1.0, effective="pool-dead")
-    assert the_finding(story).verdict == "kept"
+def test_a_fault_that_struck_raises_no_doubt() -> None:
+    assert the_finding(Story.of(KILL, examines=(PROMISE,)).struck(11, 1.0)).verdict == "kept"
+
+
+def test_nothing_is_kept_where_a_fault_found_no_worker_to_strike() -> None:
+    story = Story.of(KILL, examines=(PROMISE,)).struck(0, 1.0, effective="pool-dead")
+    assert the_finding(story).verdict == "unknown"
+
+
+def test_nothing_is_kept_where_the_workload_could_not_be_set_up() -> None:
+    story = Story.of(examines=(PROMISE,)).fails(
+        0.1, "poolproof.probe.WorkloadError", bases=("poolproof.probe.ProbeError",)
+    )
+    assert the_finding(story).verdict == "unknown"
 
 
 def test_nothing_is_examined_where_the_fault_does_not_apply_to_the_pool() -> None:

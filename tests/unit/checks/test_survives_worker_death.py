@@ -62,9 +62,9 @@ def test_an_error_of_the_users_own_is_a_service() -> None:
     assert survives_worker_death(story.history())[0] == "kept"
 
 
-def test_what_a_worker_took_along_that_died_by_itself_later_breaks_nothing() -> None:
+def test_it_is_broken_by_a_pool_whose_workers_go_on_dying_by_themselves() -> None:
     story = killed().ops(ENOUGH, 2.0, by=12).fails(3.0, by=13, ended=False).lived(13, gone=3.1).watched(9)
-    assert survives_worker_death(story.history())[0] == "kept"
+    assert survives_worker_death(story.history())[0] == "broken"
 
 
 def test_it_is_unknown_when_too_few_operations_came_after_the_death() -> None:

@@ -166,8 +166,16 @@ def test_it_is_all_or_none(hunt: Hunt) -> None:
 def test_where_not_all_are_found_those_stopped_are_resumed_and_healed(hunt: Hunt) -> None:
     hunt.worker(11, holds=5)
     hunt.worker(12, holds=6)
-    hunt.stop(IN_FLIGHT, 3)
-    assert [hunt.done_to(pid) for pid in (11, 12)] == [["record", "SIGSTOP", "SIGCONT", "healed"]] * 2
+    hunt.worker(13, holds=7, before_stop=lambda: hunt.files[13].ends(7))
+    assert hunt.stop(IN_FLIGHT, 3) == []
+    assert [hunt.done_to(pid) for pid in (11, 12, 13)] == [["record", "SIGSTOP", "SIGCONT", "healed"]] * 3
+
+
+def test_where_too_few_coincide_none_is_stopped(hunt: Hunt) -> None:
+    hunt.worker(11, holds=5)
+    hunt.worker(12)
+    assert hunt.stop(IN_FLIGHT, 2) == []
+    assert hunt.log == []
 
 
 def test_one_that_is_gone_is_healed_and_no_victim(hunt: Hunt) -> None:
