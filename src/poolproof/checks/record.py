@@ -98,6 +98,10 @@ def backlogged(history: History, mask: np.ndarray) -> np.ndarray:
     known = (executions.op >= 0) & (executions.op < len(operations))
     np.maximum.at(began, executions.op[known], executions.started[known])
     waited = (began == 0) | (until - began < patience)
+    for dead in history.incarnations:
+        if dead.gone:
+            taken = (executions.pid == dead.pid) & (executions.start_time == dead.start_time) & (executions.ended == 0)
+            waited &= ~np.isin(operations.op, executions.op[taken])
     return np.asarray(mask & waited & served)
 
 

@@ -26,7 +26,6 @@ from typing import Any, Final
 
 from poolproof import processes
 from poolproof.lab import boot, sweep
-from poolproof.lab.boot import LAB_FAILED, TARGET_FAILED
 from poolproof.lab.channel import Channel, Message
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
@@ -48,6 +47,7 @@ class Keeper:
         self._statuses: dict[int, int] = {}
         self._expects_parent_death = False
         self._lab_finished = False
+        self._lab_crashed = False
         self._failure: Message | None = None
         self._interrupted = ""
 
@@ -169,6 +169,8 @@ class Keeper:
                 fd = self._undo.pop((message["pid"], message["start_time"]), None)
                 if fd is not None:
                     os.close(fd)
+            case "crashed":
+                self._lab_crashed = True
             case "finished":
                 self._lab_finished = True
             case "parent-death":
@@ -191,10 +193,10 @@ class Keeper:
         self._write("lifecycle", event="lab-ended", at=time.monotonic_ns(), detail=how)
         self._to_conductor.send("lab-ended")
         planned = self._lab_finished or self._expects_parent_death
-        if planned or how == f"exited with status {TARGET_FAILED}":
+        if planned or self._failure is not None:
             return self._settle({"reason": "" if planned else "failed", "failure": self._failure})
         # A stranger's SIGKILL (or the kernel's, out of memory) and the lab's own failure say nothing of the pool.
-        own_doing = how not in ("was killed by SIGKILL", f"exited with status {LAB_FAILED}")
+        own_doing = how != "was killed by SIGKILL" and not self._lab_crashed
         return self._settle({"reason": f"the lab {how}", "own_doing": own_doing}, wait=own_doing)
 
     def _end_hung_lab(self, stage: str, bound_s: float) -> dict[str, Any]:

@@ -80,6 +80,7 @@ class Lab:
             return TARGET_FAILED
         except Exception:  # an error of the kit's own must not look like the pool's
             traceback.print_exc()
+            self._keeper.send("crashed")
             return LAB_FAILED
         self._journal.close()
         return 0
