@@ -10,6 +10,7 @@ nox.options.reuse_venv = "yes"
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 LAYERS = [1, 2, 3]
+WORKERS = "2"
 
 
 def install_group(session: nox.Session, group: str, *package: str) -> None:
@@ -43,14 +44,14 @@ def typing(session: nox.Session) -> None:
 @nox.session(tags=["ci"])
 def functional(session: nox.Session) -> None:
     """Run the unit tests, and the integration tests marked functional."""
-    run_pytest(session, "tests/unit", "tests/integration", "-m", "functional")
+    run_pytest(session, "tests/unit", "tests/integration", "-m", "functional", "-n", WORKERS)
 
 
 @nox.session(tags=["ci"])
 @nox.parametrize("layer", LAYERS)
 def integration(session: nox.Session, layer: int) -> None:
     """Run the integration suite on one layer: 1 simulated, 2 real processes, 3 real programs."""
-    run_pytest(session, "tests/integration", f"--layer={layer}")
+    run_pytest(session, "tests/integration", f"--layer={layer}", "-n", WORKERS)
 
 
 @nox.session

@@ -30,7 +30,6 @@ class Process:
 
     pid: int
     ppid: int
-    pgid: int
     start_time: int
     state: str
     name: str
@@ -52,7 +51,6 @@ def parse_stat(text: bytes) -> Process:
         name=text[opening + 1 : closing].decode(errors="replace"),
         state=fields[0].decode(),
         ppid=int(fields[1]),
-        pgid=int(fields[2]),
         cpu_ticks=int(fields[11]) + int(fields[12]),
         threads=int(fields[17]),
         start_time=int(fields[19]),

@@ -226,7 +226,6 @@ class Story:
                 begin=ns(at),
                 end=ns(at if until is None else until),
                 effective=effective,
-                coincident=effective == "yes",
                 why=why,
                 held=held,
             )

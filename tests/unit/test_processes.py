@@ -17,12 +17,12 @@ def stat_line(pid: int = 42, name: bytes = b"python", state: str = "S") -> bytes
 
 
 def process(pid: int, ppid: int) -> Process:
-    return Process(pid=pid, ppid=ppid, pgid=1, start_time=pid, state="S", name="p", threads=1, cpu_ticks=0)
+    return Process(pid=pid, ppid=ppid, start_time=pid, state="S", name="p", threads=1, cpu_ticks=0)
 
 
 def test_a_stat_line_is_read_field_by_field() -> None:
     assert parse_stat(stat_line()) == Process(
-        pid=42, ppid=7, pgid=8, start_time=99887, state="S", name="python", threads=5, cpu_ticks=42
+        pid=42, ppid=7, start_time=99887, state="S", name="python", threads=5, cpu_ticks=42
     )
 
 

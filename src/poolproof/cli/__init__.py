@@ -1,5 +1,6 @@
 """The command line: `main` turns every outcome into one exit status and every misuse into one line."""
 
+import errno
 import os
 import signal
 import sys
@@ -32,12 +33,10 @@ def main() -> None:
     except KeyboardInterrupt:
         print("poolproof: interrupted; every fault was undone and no process of the run is left", file=sys.stderr)
         status = 128 + _ended_by
-    except BrokenPipeError:
-        # Whoever read the output has seen enough; that is no verdict and no error, but the status must not say "kept".
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 128 + signal.SIGPIPE
     except OutputError as error:
-        status = _refuse(str(error))
+        # A reader that has seen enough is no error and no verdict either, so the status must not say "kept".
+        closed = isinstance(error.cause, BrokenPipeError)
+        status = 128 + signal.SIGPIPE if closed else _refuse(str(error))
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:  # a defect of this program must not look like a verdict on a pool
         _refuse(f"this is a defect of poolproof, please report it: {type(error).__name__}: {error}")
@@ -46,18 +45,24 @@ def main() -> None:
 
 
 class OutputError(Exception):
-    """Standard output could not be written; what `--json` and `--report` name was written before."""
+    """Standard output could not be written; what `--json` and `--report` name was written before.
+
+    Attributes:
+        cause: what the operating system said.
+    """
+
+    def __init__(self, cause: OSError) -> None:
+        self.cause = cause
+        super().__init__(f"standard output can't be written: {cause.strerror}")
 
 
 @contextmanager
 def writing() -> Iterator[None]:
-    """Around what prints results: a full disk is told apart from errors of the run. A closed pipe passes through."""
+    """Around what prints: a full disk and a closed pipe are told apart from errors of a run."""
     try:
         yield
-    except BrokenPipeError:
-        raise
     except OSError as error:
-        raise OutputError(f"standard output can't be written: {error.strerror}") from error
+        raise OutputError(error) from error
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -77,6 +82,10 @@ def _run(arguments: list[str]) -> int:
     command_line_error: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
     try:
         answer = app(args=arguments or ["--help"], prog_name="poolproof", standalone_mode=False)
+    except OSError as error:
+        if error.errno == errno.ENOSPC and error.filename is None:
+            raise OutputError(error) from error  # the help texts, which are printed by typer
+        raise
     except typer.Abort:
         raise KeyboardInterrupt from None
     except command_line_error as error:

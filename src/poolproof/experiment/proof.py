@@ -1,7 +1,6 @@
 """A proof: every scenario run against one target, its histories judged, its verdicts combined."""
 
 import fcntl
-import os
 import platform
 import shutil
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+import psutil
 
 from poolproof import figures
 from poolproof.checks import Evidence, Finding, Verdict, judge, worst
@@ -247,8 +247,8 @@ def environment() -> dict[str, str]:
     return {
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "cores": str(len(os.sched_getaffinity(0))),
-        "memory_gib": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f}",
+        "cores": str(len(psutil.Process().cpu_affinity() or [])),
+        "memory_gib": f"{psutil.virtual_memory().total / 2**30:.1f}",
         "executable": sys.executable,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -88,13 +88,11 @@ class Worker:
 
     Attributes:
         running: the operations that it has begun and not ended, by thread.
-        finished: how many it has ended.
     """
 
     pid: int
     start_time: int
     running: dict[int, int]
-    finished: int = 0
     offset: int = 0
 
 
@@ -124,6 +122,5 @@ class Follower:
                 worker.running[tid] = op
             else:
                 worker.running.pop(tid, None)
-                worker.finished += 1
         worker.offset += whole
         return worker

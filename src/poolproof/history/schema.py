@@ -147,7 +147,6 @@ class Fault(Row, frozen=True, kw_only=True):
     begin: int
     end: int
     effective: Literal["yes", "no", "pool-dead", "inapplicable"]
-    coincident: bool
     why: str
     held: tuple[int, ...] = ()
 
@@ -175,7 +174,7 @@ class Lifecycle(Row, frozen=True, kw_only=True):
 
 
 class Leftover(Row, frozen=True, kw_only=True):
-    """Something that stayed behind: `after` says what should have ended it (`cycle`, `close`, `lab`)."""
+    """Something that stayed behind: `after` says what should have ended it (`close`, `lab`)."""
 
     after: str
     what: str

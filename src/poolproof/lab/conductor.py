@@ -333,7 +333,6 @@ class Conductor:
                     begin=victim.begin,
                     end=end,
                     effective="yes" if proof.effective else "no",
-                    coincident=True,
                     why=proof.why,
                     held=victim.held,
                 )
@@ -352,7 +351,6 @@ class Conductor:
                 begin=now,
                 end=now,
                 effective=effective,
-                coincident=False,
                 why=why,
             )
         )

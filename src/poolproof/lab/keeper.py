@@ -65,10 +65,10 @@ class Keeper:
             ended = self._conduct(caller_pidfd)
         finally:
             self._heal()
-            swept = sweep.sweep(self._orders.token, (os.getpid(),), reap=self._reap)
+            sweep.sweep(self._orders.token, (os.getpid(),), reap=self._reap)
             caller = processes.look_up(self._orders.caller_pid)
             self._remove_folders(caller_died=caller is None or caller.state in ("Z", "X"))
-        self._caller.send("ended", swept=len(swept), **ended)
+        self._caller.send("ended", **ended)
         return 0
 
     def _conduct(self, caller_pidfd: int) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from poolproof import plan as plans
 from poolproof.clock import SECOND_NS, now_ns
-from poolproof.errors import TargetError, UsageError
+from poolproof.errors import PlatformError, TargetError, UsageError
 from poolproof.history.records import FOLDER as RECORDS
 from poolproof.history.store import PLAN
 from poolproof.lab import boot, sweep
@@ -70,8 +70,13 @@ def run_plan(
 
     Raises:
         TargetError: the target or the workload can't be loaded, built or prepared.
+        PlatformError: this machine is no Linux, or too old a one.
         KeyboardInterrupt: after every fault was undone and every process of the run ended.
     """
+    if not hasattr(os, "pidfd_open"):
+        raise PlatformError(
+            "poolproof needs Linux 5.3 or later, for pidfds; `poolproof doctor` tells what else is there"
+        )
     try:
         directory = str(Path.cwd())
     except FileNotFoundError as error:

@@ -20,7 +20,7 @@ class FakeHandle(Handle):
         before_stop: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(
-            Process(pid=pid, ppid=1, pgid=1, start_time=pid * 100, state="S", name="worker", threads=1, cpu_ticks=0),
+            Process(pid=pid, ppid=1, start_time=pid * 100, state="S", name="worker", threads=1, cpu_ticks=0),
             fd=-1,
         )
         self.log = log

@@ -19,7 +19,6 @@ ROWS: list[Row] = [
         begin=3,
         end=4,
         effective="yes",
-        coincident=True,
         why="seen",
         held=(1, 2),
     ),
