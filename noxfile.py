@@ -21,7 +21,7 @@ def install_group(session: nox.Session, group: str, *package: str) -> None:
 def run_pytest(session: nox.Session, *args: str) -> None:
     """Run pytest on the package as it stands in the work tree; a suite without any test fails (pytest's status 5)."""
     install_group(session, "test", "-e", ".")
-    session.run("pytest", *args, *session.posargs)
+    session.run("pytest", "-q", *args, *session.posargs)
 
 
 @nox.session(tags=["ci"])
