@@ -52,6 +52,8 @@ class Run:
                 stdout=out,
                 stderr=err,
                 env=dict(os.environ) | {self._mark: "1", "TMPDIR": str(self.temporary)},
+                # A suite that a shell runs in the background ignores interrupts, and what it starts would as well.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
         caller = processes.Handle.open(self.process.pid)
         assert caller is not None
