@@ -69,17 +69,23 @@ def test_the_probe_with_its_records_costs_less_than_its_budget(
 
 
 def test_the_generator_holds_its_rate_against_a_null_pool(layer_config: Effective, say: Say) -> None:
-    budgets = layer_config.config.budgets
+    config, budgets = layer_config.config, layer_config.config.budgets
     load = msgspec.structs.replace(
-        layer_config.config.load, rate_per_s=budgets.generator_rate_per_s, seconds=4.0, arrivals="constant"
+        config.load,
+        rate_per_worker_per_s=budgets.generator_rate_per_s / config.pool.workers,
+        seconds=4.0,
+        arrivals="constant",
     )
-    effective = Effective(config=msgspec.structs.replace(layer_config.config, load=load), origins=layer_config.origins)
+    effective = Effective(config=msgspec.structs.replace(config, load=load), origins=layer_config.origins)
 
     proof = prove("tests.pools.null:make", effective, layer=2, seed=1, scenarios=("steady",))
 
     figures = proof.scenarios[0].load
     lag_ms = figures.lag_ms["p99"]
-    say(f"the generator offered {figures.offered / load.seconds:.0f} operations a second, own lag p99 {lag_ms} ms")
+    say(
+        f"the generator offered {figures.offered / load.seconds:.0f} operations a second, own lag p99 {lag_ms} ms, "
+        f"response p99 {figures.response_ms['p99']} ms"
+    )
     assert figures.completed == figures.offered == budgets.generator_rate_per_s * load.seconds
     assert lag_ms is not None
     assert lag_ms < budgets.generator_lag_p99_ms
