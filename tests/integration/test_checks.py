@@ -112,3 +112,13 @@ def test_the_scenarios_together_examine_every_promise() -> None:
 @pytest.mark.functional
 def test_every_promise_has_a_mutant() -> None:
     assert {mutant.broken for mutant in MUTANTS} == set(PROMISES)
+
+
+@pytest.mark.layer(2)
+def test_a_worker_that_lives_on_after_the_close_is_seen_before_its_process_ends(
+    experiment: Callable[..., Proof], quick: Effective
+) -> None:
+    proof = experiment("tests.pools.mutants:leaves_its_workers_alive", scenarios=("shutdown",), config=quick)
+
+    told = [evidence.text for evidence in proof.promises["leaves-nothing-behind"].evidence]
+    assert any("outlived the close of the pool" in text for text in told)

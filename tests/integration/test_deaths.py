@@ -69,3 +69,19 @@ def test_an_interrupt_ends_a_run_with_one_line_and_nothing_left(moment: str, lau
     ]
     assert not run.members()
     assert not list(run.temporary.iterdir())
+
+
+def test_the_conductor_alone_ends_a_run_whose_keeper_dies_while_its_caller_can_not_act(
+    launch: Callable[..., Run],
+) -> None:
+    run = launch("prove", "tests.pools.clean:make", "--scenario", "stall-one", "--seed", "3")
+    run.until(run.stopped_worker)
+    keeper = run.until(lambda: run.role("keeper"))
+    run.caller.send(signal.SIGSTOP)
+    assert run.caller.wait_stopped(1)
+    try:
+        run.kill(keeper)
+        run.gone_within(2)
+    finally:
+        run.caller.send(signal.SIGCONT)
+    assert run.ended() == 3
