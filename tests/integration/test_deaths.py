@@ -74,7 +74,7 @@ def test_an_interrupt_ends_a_run_with_one_line_and_nothing_left(moment: str, lau
 def test_the_conductor_alone_ends_a_run_whose_keeper_dies_while_its_caller_can_not_act(
     launch: Callable[..., Run],
 ) -> None:
-    run = launch("prove", "tests.pools.clean:make", "--scenario", "stall-one", "--seed", "3")
+    run = launch("prove", "tests.pools.clean:make", "--scenario", "stall-one", "--seed", "3", "--seconds", "20")
     run.until(run.stopped_worker)
     keeper = run.until(lambda: run.role("keeper"))
     run.caller.send(signal.SIGSTOP)
