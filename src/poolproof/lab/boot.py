@@ -14,12 +14,6 @@ from typing import Final, NamedTuple
 ROLES: Final = {"keeper": "poolproof.lab.keeper", "conductor": "poolproof.lab.conductor", "lab": "poolproof.lab.lab"}
 
 
-TARGET_FAILED: Final = 64
-"""Exit status of a lab whose target or workload could not be loaded or built; that it was so, its message says."""
-LAB_FAILED: Final = 70
-"""Exit status of a lab that failed by an error of its own, and said so; its traceback is in output.txt."""
-
-
 class Orders(NamedTuple):
     """What each process of a run is told.
 

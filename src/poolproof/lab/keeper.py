@@ -247,21 +247,25 @@ class Keeper:
         The conductor is heard meanwhile: it may be waiting for the answer to an undo record.
         """
         deadline = time.monotonic() + bound_s
-        waiting = {handle.fd: handle for handle in handles}
-        deaf = False
+        waiting = {handle.fd for handle in handles}
+        conductor = self._to_conductor.fileno()
+        poller = select.poll()  # not select(): a pool that forked wildly has more processes than that can watch
+        for fd in (*waiting, self._caller_pidfd, conductor):
+            poller.register(fd, select.POLLIN)
         while waiting:
-            remaining = deadline - time.monotonic()
-            watched = [*waiting, self._caller_pidfd] + ([] if deaf else [self._to_conductor.fileno()])
-            ready = select.select(watched, [], [], max(0.0, remaining))[0]
-            if self._caller_pidfd in ready or (remaining <= 0 and not ready):
+            remaining_s = deadline - time.monotonic()
+            ready = {fd for fd, _ in poller.poll(max(0.0, remaining_s) * 1000)}
+            if self._caller_pidfd in ready or (remaining_s <= 0 and not ready):
                 return False
-            if self._to_conductor.fileno() in ready:
+            if conductor in ready:
                 received = self._to_conductor.receive()
-                deaf = received is None
-                if received is not None:
+                if received is None:
+                    poller.unregister(conductor)
+                else:
                     self._hear(*received)
-            for fd in waiting.keys() & set(ready):
-                del waiting[fd]
+            for fd in waiting & ready:
+                poller.unregister(fd)
+            waiting -= ready
         return True
 
     def _caller_gone(self) -> bool:

@@ -24,7 +24,6 @@ from poolproof.clock import SECOND_NS, best_timer, now_ns
 from poolproof.errors import TargetError
 from poolproof.history import ClientColumns, Journal, Leftover, Lifecycle, Phase, read_plan, write_claims
 from poolproof.lab import boot
-from poolproof.lab.boot import LAB_FAILED, TARGET_FAILED
 from poolproof.lab.channel import Channel
 from poolproof.lab.rendezvous import Rendezvous
 from poolproof.lab.residue import HOST_WIDE, settle, snapshot, surviving_workers
@@ -33,6 +32,10 @@ from poolproof.plan import CYCLES, Claims, Kind
 from poolproof.pools import Pool, build
 from poolproof.workloads import awkward, load_workload, reference
 
+TARGET_FAILED: Final = 64
+"""Exit status of a lab whose target or workload could not be loaded or built; that it was so, its message says."""
+LAB_FAILED: Final = 70
+"""Exit status of a lab that failed by an error of its own, and said so; its traceback is in output.txt."""
 _ATTEMPTS: Final = 3
 _LEAD_NS: Final = SECOND_NS // 20
 _SLACK_S: Final = 5.0
