@@ -20,7 +20,7 @@ def install_group(session: nox.Session, group: str, *package: str) -> None:
 
 def run_pytest(session: nox.Session, *args: str) -> None:
     """Run pytest on the package as it stands in the work tree; a suite without any test fails (pytest's status 5)."""
-    install_group(session, "test", "-e", ".")
+    install_group(session, "test", "-e", ".[peers,work]")
     session.run("pytest", "-q", *args, *session.posargs)
 
 
@@ -37,7 +37,7 @@ def lint(session: nox.Session) -> None:
 @nox.session(tags=["ci"])
 def typing(session: nox.Session) -> None:
     """Check the types of src, tests and this file, strictly."""
-    install_group(session, "typing", "-e", ".")
+    install_group(session, "typing", "-e", ".[peers,work]")
     session.run("mypy")
 
 
@@ -69,9 +69,16 @@ def chaos(session: nox.Session, layer: int) -> None:
 
 
 @nox.session(default=False)
+def soak(session: nox.Session) -> None:
+    """Look for false alarms and residue: 100 mixed runs that must be clean; `-- --hours 8` goes on for so long."""
+    install_group(session, "test", "-e", ".[peers,work]")
+    session.run("python", "-m", "tests.chaos.soak", *session.posargs)
+
+
+@nox.session(default=False)
 def coverage(session: nox.Session) -> None:
     """Measure what the functional tests cover, subprocesses included."""
-    install_group(session, "test", "-e", ".")
+    install_group(session, "test", "-e", ".[peers,work]")
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", "-m", "functional", *session.posargs)
     session.run("coverage", "combine", "--quiet")

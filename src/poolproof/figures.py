@@ -1,6 +1,8 @@
 """Figures of one run: its load, and how long the pool took to notice a fault, to be whole again, to be steady again."""
 
 import math
+from collections import Counter
+from itertools import pairwise
 from typing import Final
 
 import msgspec
@@ -73,7 +75,13 @@ class Injected(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Recovery(msgspec.Struct, frozen=True, kw_only=True):
-    """How long recovery took after the first fault began, in ms; None where the moment never came."""
+    """How long recovery took, in ms; None where the moment never came.
+
+    Attributes:
+        detect_ms: after the first fault began.
+        capacity_ms: after the last fault began.
+        steady_ms: after the last fault began.
+    """
 
     detect_ms: float | None
     capacity_ms: float | None
@@ -186,12 +194,16 @@ class ErrorCount(msgspec.Struct, frozen=True, kw_only=True):
 def errors(history: History) -> tuple[ErrorCount, ...]:
     """The types of error of the measured window, the most frequent first."""
     numbers = history.operations.error[history.in_phase(Phase.MEASURED)]
-    counts: dict[str, ErrorCount] = {}
+    distinct, often = np.unique(numbers, return_counts=True)
+    ended_so = dict(zip(distinct.tolist(), often.tolist(), strict=True))
+    messages: dict[str, str] = {}
+    counts: Counter[str] = Counter()
     for error in history.errors:
-        count = int(np.count_nonzero(numbers == error.error))
-        seen = counts.get(error.type, ErrorCount(type=error.type, message=error.message[:200], count=0))
-        counts[error.type] = msgspec.structs.replace(seen, count=seen.count + count)
-    return tuple(sorted((c for c in counts.values() if c.count), key=lambda c: -c.count))
+        messages.setdefault(error.type, error.message[:200])
+        counts[error.type] += ended_so.get(error.error, 0)
+    return tuple(
+        ErrorCount(type=name, message=messages[name], count=count) for name, count in counts.most_common() if count
+    )
 
 
 def recovery(history: History) -> Recovery | None:
@@ -201,17 +213,30 @@ def recovery(history: History) -> Recovery | None:
       only be noticed while it lasts;
     - capacity: as many live workers as were seen working at once before have each ended an operation since, and the
       rendezvous afterwards saw as many at once;
-    - steady: after what lasts was undone, the start of the first of three consecutive windows of 250 ms with at least
-      99 % success and a p95 of the response time of at most twice that before the fault (and 5 ms more).
+    - steady: the start of the first of three consecutive windows of 250 ms with at least 99 % success and a p95 of the
+      response time of at most twice that before the first fault (and 5 ms more).
+
+    Where there were several faults, the first one is what was to be detected, and the last one to begin is what the
+    pool recovers from. Capacity and steadiness are looked for after every kill, and after what lasts was undone.
     """
     struck = [fault for fault in history.faults if fault.effective == "yes" and _on_worker(history, fault)]
     if not struck:
         return None
-    begin = min(fault.begin for fault in struck)
-    healed = max((fault.end for fault in struck if fault.kind == "stall"), default=begin)
-    moments = (_detected(history, struck, begin), _whole(history, struck, healed), _steady(history, begin, healed))
-    detect, capacity, steady = (None if moment is None else round((moment - begin) / 1e6, 3) for moment in moments)
-    return Recovery(detect_ms=detect, capacity_ms=capacity, steady_ms=steady)
+    # A fault with several victims begins with the first of them.
+    begins: dict[int, int] = {}
+    for fault in struck:
+        begins[fault.fault] = min(begins.get(fault.fault, fault.begin), fault.begin)
+    first, last = min(begins.values()), max(begins.values())
+    over = max(fault.end if fault.kind == "stall" else fault.begin for fault in struck)
+    return Recovery(
+        detect_ms=_ms_after(first, _detected(history, struck, first)),
+        capacity_ms=_ms_after(last, _whole(history, struck, over)),
+        steady_ms=_ms_after(last, _steady(history, first, over)),
+    )
+
+
+def _ms_after(begin: int, moment: int | None) -> float | None:
+    return None if moment is None else round((moment - begin) / 1e6, 3)
 
 
 def _on_worker(history: History, fault: Fault) -> bool:
@@ -243,47 +268,53 @@ def _detected(history: History, struck: list[Fault], begin: int) -> int | None:
     lasting = [fault.end for fault in struck if fault.kind == "stall"]
     until = max(lasting) if lasting else math.inf
     failed = history.ended(Outcome.POOL_ERROR, Outcome.REJECTED, Outcome.CANCELLED) & (operations.done >= begin)
-    signs = operations.done[failed & (operations.phase != Phase.AFTER_CLOSE)].tolist()
-    before = set(zip(*_incarnations(history, executions.started < begin), strict=True))
-    after = executions.started >= begin
+    failures = operations.done[failed & (operations.phase != Phase.AFTER_CLOSE)]
+    signs = [int(failures.min())] if len(failures) else []
+    seen: dict[tuple[int, int], int] = {}
+    for life in history.incarnations:
+        seen.setdefault((life.pid, life.start_time), life.seen)
+    lives, moments = _first_of_each_life(history, np.arange(len(executions)), executions.started)
     signs += [
-        started
-        for pid, start_time, started in zip(
-            *_incarnations(history, after), executions.started[after].tolist(), strict=True
-        )
-        if (pid, start_time) not in before and _born_after(history, pid, start_time, begin)
+        moment
+        for (pid, start_time, _), moment in zip(lives, moments, strict=True)
+        if moment >= begin and seen.get((pid, start_time), 0) >= begin
     ]
     return min((sign for sign in signs if sign < until), default=None)
 
 
-def _incarnations(history: History, rows: np.ndarray) -> tuple[list[int], list[int]]:
-    return history.executions.pid[rows].tolist(), history.executions.start_time[rows].tolist()
+def _first_of_each_life(
+    history: History, rows: np.ndarray, moments: np.ndarray, *, threads: bool = False
+) -> tuple[list[tuple[int, int, int]], list[int]]:
+    """Who ran these executions (pid, start time, one thread of it), and the first of the moments of each.
+
+    Args:
+        history: where they are from.
+        rows: the row numbers of executions, shape (n,).
+        moments: ns, of all executions.
+        threads: whether the threads of a process are told apart.
+    """
+    executions = history.executions
+    life, row = history.lives(rows, threads=threads)
+    first = np.full(len(row), np.iinfo(np.int64).max)
+    np.minimum.at(first, life, moments[rows])
+    columns = (executions.pid, executions.start_time, executions.tid)
+    return list(zip(*(column[row].tolist() for column in columns), strict=True)), first.tolist()
 
 
-def _born_after(history: History, pid: int, start_time: int, moment: int) -> bool:
-    seen = next((i.seen for i in history.incarnations if (i.pid, i.start_time) == (pid, start_time)), 0)
-    return seen >= moment
-
-
-def _whole(history: History, struck: list[Fault], healed: int) -> int | None:
+def _whole(history: History, struck: list[Fault], over: int) -> int | None:
     before, after = history.first("capacity", "probe-before"), history.first("capacity", "probe-after")
     if before is None or after is None or not before.value or (after.value or 0) < before.value:
         return None
     dead = {(fault.pid, fault.start_time) for fault in struck if fault.kind == "kill"}
-    executions = history.executions
-    rows = executions.ended >= healed
-    first_end: dict[tuple[int, int, int], int] = {}
-    for pid, start_time, tid, ended in zip(
-        *_incarnations(history, rows), executions.tid[rows].tolist(), executions.ended[rows].tolist(), strict=True
-    ):
-        if (pid, start_time) not in dead:
-            worker = (pid, start_time, tid)
-            first_end[worker] = min(first_end.get(worker, ended), ended)
-    answered = sorted(first_end.values())
+    ended = history.executions.ended
+    workers, moments = _first_of_each_life(history, np.flatnonzero(ended >= over), ended, threads=True)
+    answered = sorted(
+        moment for (pid, start_time, _), moment in zip(workers, moments, strict=True) if (pid, start_time) not in dead
+    )
     return answered[int(before.value) - 1] if len(answered) >= before.value else None
 
 
-def _steady(history: History, begin: int, healed: int) -> int | None:
+def _steady(history: History, begin: int, over: int) -> int | None:
     operations = history.operations
     measured = history.in_phase(Phase.MEASURED) & (operations.due > 0)
     good = measured & history.ended(Outcome.OK, Outcome.USER_ERROR)
@@ -293,22 +324,25 @@ def _steady(history: History, begin: int, healed: int) -> int | None:
         return None
     usual = percentile(baseline, 0.95) or 0.0
     ceiling = max(BAND_FACTOR * usual, usual + BAND_MS * 1e6)
-    due = operations.due[measured]
-    end = int(due.max()) if len(due) else healed
-    steady_since, run = healed, 0
     # Whole windows only: one that the load leaves half-way says nothing.
-    for start in range(healed, end - WINDOW_NS + 1, WINDOW_NS):
-        window = measured & (operations.due >= start) & (operations.due < start + WINDOW_NS)
-        count = int(np.count_nonzero(window))
-        if count < ENOUGH:
+    due = operations.due[measured]
+    windows = (int(due.max()) - over) // WINDOW_NS if len(due) else 0
+    rows = np.flatnonzero(measured & (operations.due >= over) & (operations.due < over + windows * WINDOW_NS))
+    window = (operations.due[rows] - over) // WINDOW_NS
+    by_window = np.argsort(window, kind="stable")
+    window, rows = window[by_window], rows[by_window]
+    edges = np.flatnonzero(np.diff(window, prepend=-1, append=-1))
+    steady_since, run = over, 0
+    for start, stop in pairwise(edges.tolist()):
+        offered = rows[start:stop]
+        if len(offered) < ENOUGH:
             continue
-        fine = window & good
-        times = np.sort(response[fine])
+        times = np.sort(response[offered[good[offered]]])
         slow = len(times) and times[math.ceil(0.95 * len(times)) - 1] > ceiling
-        if np.count_nonzero(fine) < SUCCESS_FLOOR * count or slow:
+        if len(times) < SUCCESS_FLOOR * len(offered) or slow:
             run = 0
             continue
-        steady_since = start if run == 0 else steady_since
+        steady_since = over + int(window[start]) * WINDOW_NS if run == 0 else steady_since
         run += 1
         if run == SUSTAINED_WINDOWS:
             return steady_since

@@ -23,7 +23,19 @@ IMPLIED: Final = (
 )
 """The promises that whoever offers a pool makes by that alone."""
 
-PROMISES: Final = (*IMPLIED, "survives-worker-death", "contains-the-blast", "restores-capacity")
+PROMISES: Final = (
+    *IMPLIED,
+    "survives-worker-death",
+    "contains-the-blast",
+    "restores-capacity",
+    "degrades-gracefully",
+    "keeps-sessions-sticky",
+    "isolates-sessions",
+    "keeps-session-order",
+    "sheds-overload",
+    "serves-fairly",
+    "honours-deadlines",
+)
 """Every promise that this version can examine, in the order of the tables."""
 
 
@@ -104,12 +116,14 @@ class Claims(Value, frozen=True, kw_only=True):
     Attributes:
         promises: the promises that it makes or declines; those not listed are implied or undeclared.
         errors: names (`module.Type`) of the exceptions, bases included, that it fails operations with.
+        overload: those with which it refuses what is more than it can take; they need not stand in `errors` too.
         detection_s: within what time it notices a dead worker.
         in_process: whether its work is done in the lab's own process (threads).
     """
 
     promises: dict[str, Claim] = {}
     errors: tuple[str, ...] = ()
+    overload: tuple[str, ...] = ()
     detection_s: float = 1.0
     in_process: bool = False
 
@@ -124,17 +138,18 @@ class Claims(Value, frozen=True, kw_only=True):
 
 
 class Step(Value, frozen=True, kw_only=True):
-    """A rate held for a while; a rate of 0 is a pause."""
+    """A rate held for a while, operations a second or multiples of the pool's capacity; a rate of 0 is a pause."""
 
     rate: float
     seconds: float
 
 
 class Placed(Value, frozen=True, kw_only=True):
-    """One operation of a certain kind at a certain moment, beside the mix."""
+    """One operation of a certain kind at a certain moment, beside the mix; `deadline_s` after it is due, 0 for none."""
 
     at_s: float
     kind: str
+    deadline_s: float = 0.0
 
 
 class Load(Value, frozen=True, kw_only=True):
@@ -142,15 +157,22 @@ class Load(Value, frozen=True, kw_only=True):
 
     Attributes:
         steps: the rates, one after the other; a single step is constant load.
+        service_s: what one operation occupies a worker for. Where it is given, rates are multiples of the pool's
+            capacity (as many a second as it was seen to do at once, divided by this); else operations a second.
         arrivals: evenly spaced, or a Poisson process of the same rate.
         sessions: how many sessions the operations are spread over; 0 for none.
-        placed: single operations of the kit's awkward workload.
+        burst: how many operations of one session are due at once.
+        deadline_s: within what time of being due the operations of the mix must have ended; 0 for no deadline.
+        placed: single operations of the workload, or of the kit's awkward one.
         warm_up: operations that are sent and drained before the measured window.
     """
 
     steps: tuple[Step, ...]
+    service_s: float = 0.0
     arrivals: Literal["constant", "poisson"] = "poisson"
     sessions: int = 0
+    burst: int = 1
+    deadline_s: float = 0.0
     placed: tuple[Placed, ...] = ()
     warm_up: int = 8
 
@@ -158,6 +180,14 @@ class Load(Value, frozen=True, kw_only=True):
     def seconds(self) -> float:
         """How long the measured window lasts."""
         return sum(step.seconds for step in self.steps)
+
+    def at_capacity(self, at_once: int) -> "Load":
+        """This load in operations a second, for a pool that does so many operations at once."""
+        if not self.service_s:
+            return self
+        per_s = at_once / self.service_s
+        steps = tuple(Step(rate=step.rate * per_s, seconds=step.seconds) for step in self.steps)
+        return msgspec.structs.replace(self, steps=steps, service_s=0.0)
 
 
 # --- faults -----------------------------------------------------------------------------------------------------
@@ -201,6 +231,9 @@ class FaultSpec(Value, frozen=True, kw_only=True):
 
 # --- the whole --------------------------------------------------------------------------------------------------
 
+STARTS: Final = 2
+"""How many times the observed start of a pool is waited for, on top of every bound within which a worker may start."""
+
 CYCLES: Final = 3
 """How often the stage `cycles` opens and closes the pool again after the first, uncounted time."""
 
@@ -215,6 +248,7 @@ class Scenario(Value, frozen=True, kw_only=True):
     Attributes:
         stages: what the lab does, in order.
         examines: the promises that are judged on its history.
+        workload: its own, where a promise can be measured with certain operations alone; empty for the run's.
     """
 
     name: str
@@ -222,6 +256,7 @@ class Scenario(Value, frozen=True, kw_only=True):
     stages: tuple[Stage, ...]
     examines: tuple[str, ...]
     load: Load
+    workload: str = ""
     faults: tuple[FaultSpec, ...] = ()
 
 
@@ -253,7 +288,12 @@ class Target(Value, frozen=True, kw_only=True):
 
 
 class Plan(Value, frozen=True, kw_only=True):
-    """One experiment whole: judged again from a saved file, it means the same."""
+    """One experiment whole: judged again from a saved file, it means the same.
+
+    Attributes:
+        workload: the run's, for scenarios that have none of their own.
+        service_ms: how long the scripted operations occupy a worker, by kind.
+    """
 
     schema: str = SCHEMA
     target: Target
@@ -267,9 +307,20 @@ class Plan(Value, frozen=True, kw_only=True):
     limits: Limits
     watch_s: float = 0.1
 
-    def resolution_s(self, claims: Claims) -> float:
-        """How long after the last heal or send an operation may stay unresolved, in seconds."""
-        return max(self.bounds.drain_s, 3 * claims.detection_s)
+    @property
+    def works_on(self) -> str:
+        """The workload that is run: the scenario's own, else the run's."""
+        return self.scenario.workload or self.workload
+
+    def resolution_s(self, claims: Claims, start_s: float) -> float:
+        """How long after the last heal or send an operation may stay unresolved, in seconds.
+
+        Args:
+            claims: what the pool says of itself.
+            start_s: how long a fresh pool was seen to take to its first answer: a lost worker has to be started anew,
+                perhaps beside others, and that takes what the imports and the setup of the user's work take.
+        """
+        return max(self.bounds.drain_s, 3 * claims.detection_s) + STARTS * start_s
 
 
 def encode(plan: Plan) -> bytes:

@@ -117,7 +117,8 @@ def _workload(reference: str) -> _Workload:
                 if workload.setup is not None:
                     workload.setup()
             except Exception as error:
-                raise WorkloadError(f"the workload {reference} can't be set up in a worker: {error!r}") from error
+                where = f"in worker pid {os.getpid()}"
+                raise WorkloadError(f"the workload {reference} can't be set up {where}: {error!r}") from error
             _workloads[reference] = workload
         return _workloads[reference]
 

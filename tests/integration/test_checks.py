@@ -7,6 +7,7 @@ import pytest
 
 from poolproof.config import Effective
 from poolproof.experiment import SCENARIOS, Proof, find_scenarios
+from poolproof.experiment.scenarios import Ingredients
 from poolproof.plan import PROMISES
 
 
@@ -62,6 +63,17 @@ MUTANTS = (
     ),
     Mutant("contains-the-blast", "fails_innocents_at_a_death", "kill-one"),
     Mutant("restores-capacity", "does_not_replace_dead_workers", "kill-one"),
+    Mutant("degrades-gracefully", "pauses_everywhere_at_a_death", "degradation"),
+    Mutant("keeps-sessions-sticky", "serves_sessions_wherever_somebody_is_free", "sessions"),
+    Mutant("keeps-sessions-sticky", "forgets_states_of_sessions_now_and_then", "sessions"),
+    Mutant("isolates-sessions", "shares_one_state_among_sessions", "sessions"),
+    Mutant("keeps-session-order", "lets_operations_of_a_session_overtake", "sessions"),
+    Mutant("sheds-overload", "takes_whatever_comes", "overload"),
+    Mutant("sheds-overload", "makes_its_clients_wait_while_it_is_full", "overload"),
+    Mutant("sheds-overload", "refuses_only_when_the_work_is_done", "overload"),
+    Mutant("serves-fairly", "serves_the_newest_first", "overload"),
+    Mutant("honours-deadlines", "ignores_deadlines", "deadlines"),
+    Mutant("honours-deadlines", "tells_of_the_deadline_and_works_on", "deadlines"),
 )
 
 
@@ -104,7 +116,8 @@ def test_a_pool_that_is_unusual_and_has_no_defect_keeps_what_is_examined_when_un
 
 @pytest.mark.functional
 def test_the_scenarios_together_examine_every_promise() -> None:
-    scenarios = find_scenarios((), (100.0, 2.0, "poisson", 8))
+    given = Ingredients(rate_per_s=100.0, seconds=2.0, arrivals="poisson", warm_up=8, workers=4)
+    scenarios = find_scenarios((), given)
 
     assert {promise for scenario in scenarios for promise in scenario.examines} == set(PROMISES)
 

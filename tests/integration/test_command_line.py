@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from tests.integration.runs import CONFIG, ROOT
+from tests.integration.runs import CONFIG, ROOT, on_layer_2
 
 pytestmark = pytest.mark.layer(2)
 
 CLEAN = "tests.pools.clean:make"
-KEYS = {"schema", "target", "layer", "seed", "workload", "verdict", "promises", "scenarios", "environment"}
+KEYS = {"schema", "target", "layer", "seed", "workload", "note", "verdict", "promises", "scenarios", "skipped"}
 SCENARIO_KEYS = {"name", "verdict", "load", "generator", "faults", "recovery", "findings", "notes", "folder"}
 LOAD_KEYS = {"offered", "completed", "failed", "unresolved", "response_ms", "lag_ms", "throughput"}
 FAULT_KEYS = {"kind", "target", "pid", "begin_s", "end_s", "effective", "in_flight", "operations", "why"}
@@ -37,7 +37,7 @@ def poolproof(tmp_path: Path) -> Shell:
 
     def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [sys.executable, "-m", "poolproof", *(argument.format(tmp=tmp_path) for argument in arguments)],
+            [sys.executable, "-m", "poolproof", *(each.format(tmp=tmp_path) for each in on_layer_2(arguments))],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -57,7 +57,8 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(
         [
             *(sys.executable, "-m", "poolproof", "prove", "tests.pools.mutants:fails_innocents_at_a_death"),
-            *("--scenario", "kill-one", "--scenario", "shutdown", "--seed", "5", "--config", str(folder / "settings")),
+            *("--scenario", "kill-one", "--scenario", "shutdown", "--seed", "5", "--layer", "2"),
+            *("--config", str(folder / "settings")),
             *("--report", str(folder / "report"), "--json", str(folder / "live.json")),
         ],
         cwd=ROOT,
@@ -227,6 +228,15 @@ def test_a_saved_run_is_judged_as_the_live_one_was(saved: Path, tmp_path: Path, 
 @pytest.mark.functional
 def test_a_report_has_a_page(saved: Path) -> None:
     assert "fails_innocents_at_a_death" in (saved / "report" / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.functional
+def test_a_report_has_its_tables_and_stories_in_markdown(saved: Path) -> None:
+    report = (saved / "report" / "report.md").read_text(encoding="utf-8")
+
+    assert "| contains-the-blast | ✗ promised |" in report
+    assert "contains-the-blast: broken" in report
+    assert "*To mend it: Fail only what the dead worker had begun" in report
 
 
 def test_a_comparison_has_one_object_for_each_target_and_the_status_of_the_worst(

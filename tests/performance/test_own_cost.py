@@ -1,6 +1,5 @@
 """What the kit itself costs: each figure is measured here, printed, and judged by the budgets in `config/`."""
 
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -8,11 +7,10 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import pytest
 
 from poolproof import probe
 from poolproof.config import Effective
-from poolproof.experiment import environment, prove
+from poolproof.experiment import prove
 from poolproof.plan import Kind, Workload
 from poolproof.statistics import percentile
 
@@ -21,18 +19,6 @@ Say = Callable[[str], None]
 ROUNDS, CALLS = 20, 1_000
 
 bare = Workload(kinds={"answer": Kind(call=lambda payload, state: payload, payload=lambda rng: 0)})
-
-
-@pytest.fixture
-def say(capsys: pytest.CaptureFixture[str]) -> Say:
-    """Prints a figure past pytest's capture: a benchmark that tells nothing is none."""
-    machine = environment()
-
-    def say_aloud(figure: str) -> None:
-        with capsys.disabled():
-            sys.stdout.write(f"\n  {figure} ({machine['python']}, {machine['cores']} cores, {machine['system']})\n")
-
-    return say_aloud
 
 
 def nanoseconds_each(call: Callable[[], Any]) -> list[int]:

@@ -4,9 +4,11 @@ import contextlib
 import itertools
 import os
 import signal
+import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -15,7 +17,20 @@ from typing import Any, Final
 
 from poolproof.plan import Operation
 from poolproof.probe import RENDEZVOUS, Call
-from tests.pools.clean import CLEAN, CleanPool, Job, PoolClosed, PoolError, Worker, WorkerDied, fail_as_died
+from tests.pools.clean import (
+    CLEAN,
+    CleanPool,
+    Job,
+    PoolClosed,
+    PoolError,
+    PoolSaturated,
+    States,
+    Worker,
+    WorkerDied,
+    fail_as_died,
+    fail_as_late,
+    serve_in_turn,
+)
 
 _EVERY: Final = 10
 """What a mutant does now and then, it does at each tenth operation."""
@@ -31,10 +46,10 @@ def loses_what_a_dead_worker_held(*, workers: int) -> CleanPool:
 # --- runs-at-most-once ------------------------------------------------------------------------------------------
 
 
-def _run_twice_now_and_then(call: Call) -> Any:
+def _run_twice_now_and_then(call: Call, state: dict[str, Any] | None) -> Any:
     if call.op % _EVERY == 0 and call.kind != RENDEZVOUS:
-        call()
-    return call()
+        CLEAN.run(call, state)
+    return CLEAN.run(call, state)
 
 
 def runs_some_operations_twice(*, workers: int) -> CleanPool:
@@ -43,9 +58,7 @@ def runs_some_operations_twice(*, workers: int) -> CleanPool:
 
 def repeats_what_a_dead_worker_held(*, workers: int) -> CleanPool:
     def again(job: Job) -> None:
-        pool.submit(Operation(op=job.op, kind=job.call.kind, call=job.call)).add_done_callback(
-            lambda second: job.future.set_result(second.result())
-        )
+        pool.submit(job.operation).add_done_callback(lambda second: job.future.set_result(second.result()))
 
     pool = CleanPool(workers, replace(CLEAN, mourn=again))
     return pool
@@ -74,7 +87,7 @@ def returns_a_neighbours_result(*, workers: int) -> CleanPool:
 
 
 def _garble(job: Job, result: Any) -> None:
-    job.future.set_result((job.op, "garbled") if job.op % _EVERY == 0 else result)
+    job.future.set_result((job.operation.op, "garbled") if job.operation.op % _EVERY == 0 else result)
 
 
 def garbles_results(*, workers: int) -> CleanPool:
@@ -111,7 +124,7 @@ class SurpriseError(Exception):
 
 
 def _fail_now_and_then(job: Job, result: Any) -> None:
-    if job.op % _EVERY == 0 and job.call.kind != RENDEZVOUS:
+    if job.operation.op % _EVERY == 0 and job.operation.kind != RENDEZVOUS:
         job.future.set_exception(SurpriseError("the result was mislaid"))
     else:
         job.future.set_result(result)
@@ -253,3 +266,246 @@ def fails_innocents_at_a_death(*, workers: int) -> CleanPool:
 
 def does_not_replace_dead_workers(*, workers: int) -> CleanPool:
     return CleanPool(workers, replace(CLEAN, replaces=False))
+
+
+# --- degrades-gracefully ----------------------------------------------------------------------------------------
+
+
+class _Shock:
+    """After a death, nobody begins anything for a second; `_until` only grows, and is read a moment late at worst."""
+
+    def __init__(self) -> None:
+        self._until = 0.0
+
+    def mourn(self, job: Job) -> None:
+        self._until = time.monotonic() + 1.0
+        fail_as_died(job)
+
+    def admit(self, job: Job) -> None:
+        threading.Event().wait(max(0.0, self._until - time.monotonic()))
+
+
+def pauses_everywhere_at_a_death(*, workers: int) -> CleanPool:
+    shock = _Shock()
+    return CleanPool(workers, replace(CLEAN, mourn=shock.mourn, admit=shock.admit))
+
+
+# --- keeps-sessions-sticky --------------------------------------------------------------------------------------
+
+
+class _Wandering:
+    """Lets a session go on at whichever owner is free, though in order: its next one once its last one has ended.
+
+    The pool's lock guards `_last`. An owner looks again whenever its operation has ended, so it finds what waited for
+    that end.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[int, Future[Any]] = {}
+
+    def __call__(self, waiting: Sequence[Job], me: int) -> Job | None:
+        for job in waiting:
+            session = job.operation.session
+            if session is None:
+                return job
+            if session not in self._last or self._last[session].done():
+                self._last[session] = job.future
+                return job
+        return None
+
+
+def serves_sessions_wherever_somebody_is_free(*, workers: int) -> CleanPool:
+    nowhere = replace(CLEAN, settle_session=lambda homes, session, owners: None)
+    return CleanPool(workers, replace(nowhere, choose=_Wandering()))
+
+
+def forgets_states_of_sessions_now_and_then(*, workers: int) -> CleanPool:
+    recalled = itertools.count(1)  # each worker counts on by itself
+
+    def recall(states: States, session: int) -> dict[str, Any]:
+        if next(recalled) % _EVERY == 0:
+            states.pop(session, None)
+        return CLEAN.recall(states, session)
+
+    return CleanPool(workers, replace(CLEAN, recall=recall))
+
+
+# --- isolates-sessions ------------------------------------------------------------------------------------------
+
+
+def shares_one_state_among_sessions(*, workers: int) -> CleanPool:
+    return CleanPool(workers, replace(CLEAN, recall=lambda states, session: states.setdefault(0, {})))
+
+
+# --- keeps-session-order ----------------------------------------------------------------------------------------
+
+
+class OvertakingPool:
+    """Lets each fifth operation of a session be overtaken by the next one.
+
+    It is held back until the next one was handed over, or for a moment if none comes. `_lock` guards what is held
+    back, so either the next one, the timer or the close releases it, and just one of them.
+    """
+
+    _FIFTH: Final = 5
+    _PATIENCE_S: Final = 0.5
+
+    def __init__(self, pool: CleanPool) -> None:
+        self._pool = pool
+        self.claims = pool.claims
+        self._lock = threading.Lock()
+        self._seen: dict[int, int] = {}
+        self._held_back: dict[int, tuple[Operation, Future[Any], threading.Timer]] = {}
+
+    def submit(self, operation: Operation) -> "Future[Any]":
+        session = operation.session
+        if session is None:
+            return self._pool.submit(operation)
+        with self._lock:
+            self._seen[session] = self._seen.get(session, 0) + 1
+            if self._seen[session] % self._FIFTH == 0:
+                timer = threading.Timer(self._PATIENCE_S, self._release, (session,))
+                timer.start()
+                future: Future[Any] = Future()
+                self._held_back[session] = (operation, future, timer)
+                return future
+        overtaking = self._pool.submit(operation)
+        self._release(session)
+        return overtaking
+
+    def close(self, *, cancel: bool = False) -> None:
+        timers = [timer for _, _, timer in self._held_back.values()]
+        for session in list(self._held_back):
+            self._release(session)
+        for timer in timers:
+            timer.join()
+        self._pool.close(cancel=cancel)
+
+    def _release(self, session: int) -> None:
+        with self._lock:
+            held_back = self._held_back.pop(session, None)
+        if held_back is None:
+            return
+        operation, future, timer = held_back
+        timer.cancel()
+        try:
+            self._pool.submit(operation).add_done_callback(lambda inner: _hand_on(inner, future))
+        except PoolError as error:
+            future.set_exception(error)
+
+
+def _hand_on(inner: "Future[Any]", outer: "Future[Any]") -> None:
+    """End one future as the other has ended."""
+    if inner.cancelled():
+        outer.cancel()
+    elif (error := inner.exception()) is not None:
+        outer.set_exception(error)
+    else:
+        outer.set_result(inner.result())
+
+
+def lets_operations_of_a_session_overtake(*, workers: int) -> OvertakingPool:
+    return OvertakingPool(CleanPool(workers))
+
+
+# --- sheds-overload ---------------------------------------------------------------------------------------------
+
+_BOUNDLESS: Final = replace(CLEAN, room=sys.maxsize)
+
+
+def takes_whatever_comes(*, workers: int) -> CleanPool:
+    return CleanPool(workers, _BOUNDLESS)
+
+
+class BlockingPool:
+    """Lets a client that offers too much wait in `submit` until there is room."""
+
+    def __init__(self, workers: int) -> None:
+        self._pool = CleanPool(workers)
+        self.claims = self._pool.claims
+        self._room = threading.Semaphore(CLEAN.room * workers)
+
+    def submit(self, operation: Operation) -> "Future[Any]":
+        self._room.acquire()
+        try:
+            future = self._pool.submit(operation)
+        except PoolError:
+            self._room.release()
+            raise
+        future.add_done_callback(lambda _: self._room.release())
+        return future
+
+    def close(self, *, cancel: bool = False) -> None:
+        self._pool.close(cancel=cancel)
+
+
+def makes_its_clients_wait_while_it_is_full(*, workers: int) -> BlockingPool:
+    return BlockingPool(workers)
+
+
+class BelatedPool:
+    """Takes and runs whatever comes, and refuses what was too much when it has ended."""
+
+    def __init__(self, workers: int) -> None:
+        self._pool = CleanPool(workers, _BOUNDLESS)
+        self.claims = self._pool.claims
+        self._room = threading.Semaphore(CLEAN.room * workers)
+
+    def submit(self, operation: Operation) -> "Future[Any]":
+        had_room = self._room.acquire(blocking=False)
+        future = self._pool.submit(operation)
+        if had_room:
+            future.add_done_callback(lambda _: self._room.release())
+            return future
+        refused: Future[Any] = Future()
+        future.add_done_callback(lambda _: refused.set_exception(PoolSaturated("it was too much, but it was done")))
+        return refused
+
+    def close(self, *, cancel: bool = False) -> None:
+        self._pool.close(cancel=cancel)
+
+
+def refuses_only_when_the_work_is_done(*, workers: int) -> BelatedPool:
+    return BelatedPool(workers)
+
+
+# --- serves-fairly ----------------------------------------------------------------------------------------------
+
+
+def _serve_the_newest(waiting: Sequence[Job], me: int) -> Job | None:
+    """Of what has no session; sessions keep their order."""
+    return next((job for job in reversed(waiting) if job.home is None), None) or serve_in_turn(waiting, me)
+
+
+def serves_the_newest_first(*, workers: int) -> CleanPool:
+    return CleanPool(workers, replace(CLEAN, choose=_serve_the_newest))
+
+
+# --- honours-deadlines ------------------------------------------------------------------------------------------
+
+
+class TimelessPool(CleanPool):
+    """A pool that knows of no deadlines."""
+
+    def submit(self, operation: Operation) -> "Future[Any]":
+        return super().submit(replace(operation, deadline_ns=None))
+
+
+def ignores_deadlines(*, workers: int) -> TimelessPool:
+    return TimelessPool(workers)
+
+
+def tells_of_the_deadline_and_works_on(*, workers: int) -> CleanPool:
+    """The client gets its error in time; what the worker comes to in the end, nobody waits for any more."""
+
+    def succeed(job: Job, result: Any) -> None:
+        if not job.future.done():
+            CLEAN.succeed(job, result)
+
+    def fail(job: Job, error: BaseException) -> None:
+        if not job.future.done():
+            CLEAN.fail(job, error)
+
+    # The timekeeper holds the pool's lock when it does this: a client must not submit from its callback.
+    lenient = replace(CLEAN, overrun=lambda job, worker: fail_as_late(job))
+    return CleanPool(workers, replace(lenient, succeed=succeed, fail=fail))

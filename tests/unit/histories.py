@@ -51,6 +51,8 @@ def make_plan(
     faults: tuple[FaultSpec, ...] = (),
     stages: tuple[Stage, ...] = LOADED,
     seconds: float = 4.0,
+    load: Load | None = None,
+    workload: str = "",
     name: str = "story",
     target: str = "some-pool",
 ) -> Plan:
@@ -63,7 +65,8 @@ def make_plan(
             summary="a story",
             stages=stages,
             examines=examines,
-            load=Load(steps=(Step(rate=100, seconds=seconds),)),
+            load=load or Load(steps=(Step(rate=100, seconds=seconds),)),
+            workload=workload,
             faults=faults,
         ),
         layer=2,
@@ -88,6 +91,7 @@ class Story:
     _lifecycle: list[Lifecycle] = field(default_factory=list)
     _leftovers: list[Leftover] = field(default_factory=list)
     _damaged: int = 0
+    _states: dict[tuple[int, int, int], int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.event("measured", 0.0, "load")
@@ -115,8 +119,15 @@ class Story:
         idempotent: bool = False,
         ended: bool = True,
         sent: bool = True,
+        session: int = -1,
+        deadline: float | None = None,
+        **ran: Any,
     ) -> Self:
-        """One operation that was sent at a moment and done `took` later (None: never), run by one worker or none."""
+        """One operation that was sent at a moment and done `took` later (None: never), run by one worker or none.
+
+        What else that worker found is told as to `ran`.
+        """
+        assert by is not None or not ran
         op = len(self._operations)
         done = None if took is None else at + took
         self._operations.append(
@@ -124,9 +135,9 @@ class Story:
                 "op": op,
                 "kind": KINDS.index(kind),
                 "phase": phase,
-                "session": -1,
-                "session_seq": -1,
-                "deadline": 0,
+                "session": session,
+                "session_seq": -1 if session < 0 else sum(row["session"] == session for row in self._operations),
+                "deadline": 0 if deadline is None else ns(deadline),
                 "idempotent": idempotent,
                 "due": ns(at if due is None else due) if phase is Phase.MEASURED else 0,
                 "sent": ns(at) if sent else 0,
@@ -139,7 +150,7 @@ class Story:
             }
         )
         if by is not None:
-            self.ran(op, by, at + 0.001, None if done is None or not ended else done - 0.001)
+            self.ran(op, by, at + 0.001, None if done is None or not ended else done - 0.001, **ran)
         return self
 
     def ops(self, count: int, start: float, gap: float = 0.01, **each: Any) -> Self:
@@ -168,21 +179,48 @@ class Story:
         """One operation that never ended; its worker, if any, began it and left no end."""
         return self.op(at, None, by=by, **more)
 
-    def ran(self, op: int, by: int, started: float, ended: float | None, *, tid: int | None = None) -> Self:
-        """One execution of an operation; `ended` None where its worker left no end of it."""
+    def waits(self, at: float, began: float, took: float = 0.01, *, by: int = WORKER, **more: Any) -> Self:
+        """One operation that waited for its turn: sent at a moment, begun at a later one and done `took` after that."""
+        op = len(self._operations)
+        return self.op(at, began - at + took, by=None, **more).ran(op, by, began, began + took)
+
+    def ran(
+        self,
+        op: int,
+        by: int,
+        started: float,
+        ended: float | None,
+        *,
+        tid: int | None = None,
+        life: int | None = None,
+        found: int | None = None,
+        epoch: int | None = None,
+        counter: int | None = None,
+    ) -> Self:
+        """One execution of an operation; `ended` None where its worker left no end of it.
+
+        Where the operation has a session, each worker or thread keeps one state for it: `found`, `epoch` and `counter`
+        say what it was where that is not so. `life` is the start time of another process of the same pid.
+        """
+        known = 0 <= op < len(self._operations)
+        session = self._operations[op]["session"] if known else -1
+        state = (session, by, by if tid is None else tid)
+        if session >= 0:
+            self._states[state] = self._states.get(state, 0) + 1
+        own_epoch = 1 + list(self._states).index(state) if session >= 0 else 0
         self._executions.append(
             {
                 "op": op,
                 "pid": by,
-                "start_time": born(by),
+                "start_time": born(by) if life is None else life,
                 "tid": by if tid is None else tid,
                 "started": ns(started),
                 "ended": 0 if ended is None else ns(ended),
                 "raised": 0,
                 "error_type": 0,
-                "session": -1,
-                "epoch": 0,
-                "counter": 0,
+                "session": session if found is None else found,
+                "epoch": own_epoch if epoch is None else epoch,
+                "counter": self._states.get(state, 0) if counter is None else counter,
             }
         )
         return self

@@ -4,13 +4,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poolproof.experiment import SCENARIOS
-from poolproof.plan import IMPLIED, PROMISES, Claim, Claims, FaultSpec, Load, Made, Step, decode, encode
+from poolproof.experiment.scenarios import Ingredients
+from poolproof.plan import IMPLIED, PROMISES, Claim, Claims, FaultSpec, Load, Made, Placed, Step, decode, encode
 from tests.unit.histories import KILL, STALL, make_plan
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_plan_of_every_scenario_is_read_back_as_it_was_written(name: str) -> None:
-    plan = msgspec.structs.replace(make_plan(), scenario=SCENARIOS[name]((100.0, 4.0, "poisson", 8)))
+    given = Ingredients(rate_per_s=100.0, seconds=4.0, arrivals="poisson", warm_up=8, workers=4)
+    plan = msgspec.structs.replace(make_plan(), scenario=SCENARIOS[name](given))
     assert decode(encode(plan)) == plan
 
 
@@ -74,11 +76,58 @@ def test_a_pool_that_says_nothing_implies_six_promises_and_declares_no_other(pro
 def test_an_operation_may_take_three_seconds_or_three_times_the_detection(
     detection_s: float, patience_s: float
 ) -> None:
-    assert make_plan().resolution_s(Claims(detection_s=detection_s)) == patience_s
+    assert make_plan().resolution_s(Claims(detection_s=detection_s), 0.0) == patience_s
+
+
+@pytest.mark.parametrize(("detection_s", "start_s", "patience_s"), [(1, 0.5, 4), (1, 10, 23), (2, 0.5, 7)])
+def test_an_operation_may_take_twice_as_long_as_the_pool_took_to_start_beside(
+    detection_s: float, start_s: float, patience_s: float
+) -> None:
+    assert make_plan().resolution_s(Claims(detection_s=detection_s), start_s) == patience_s
 
 
 def test_a_load_lasts_as_long_as_its_steps() -> None:
     assert Load(steps=(Step(rate=1, seconds=2), Step(rate=0, seconds=0.5))).seconds == 2.5
+
+
+def test_a_load_without_a_service_time_has_its_rates_in_operations_a_second() -> None:
+    load = Load(steps=(Step(rate=30, seconds=2),))
+    assert load.at_capacity(4) is load
+
+
+def test_the_rates_of_a_load_with_a_service_time_are_multiples_of_what_the_pool_can_do() -> None:
+    load = Load(steps=(Step(rate=0.5, seconds=1), Step(rate=3, seconds=2)), service_s=0.02)
+    assert load.at_capacity(4).steps == (Step(rate=100, seconds=1), Step(rate=600, seconds=2))
+
+
+def test_a_pool_of_twice_as_many_workers_is_offered_twice_as_much() -> None:
+    load = Load(steps=(Step(rate=0.5, seconds=1),), service_s=0.1)
+    assert [load.at_capacity(workers).steps[0].rate for workers in (1, 2, 8)] == [5, 10, 40]
+
+
+def test_a_load_at_capacity_is_not_multiplied_again() -> None:
+    once = Load(steps=(Step(rate=0.5, seconds=1),), service_s=0.1).at_capacity(4)
+    assert once.at_capacity(4) == once
+
+
+def test_a_load_at_capacity_is_else_what_it_was() -> None:
+    load = Load(
+        steps=(Step(rate=0.5, seconds=1),),
+        service_s=0.1,
+        arrivals="constant",
+        sessions=3,
+        burst=2,
+        deadline_s=1.5,
+        placed=(Placed(at_s=0.5, kind="odd", deadline_s=0.2),),
+        warm_up=3,
+    )
+    at_capacity = load.at_capacity(2)
+    assert msgspec.structs.replace(at_capacity, steps=load.steps, service_s=load.service_s) == load
+
+
+@pytest.mark.parametrize(("own", "works_on"), [("", "scripted"), ("waits", "waits")])
+def test_a_plan_works_on_the_workload_of_its_scenario_else_on_that_of_the_run(own: str, works_on: str) -> None:
+    assert make_plan(workload=own).works_on == works_on
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,23 @@
-from concurrent.futures import CancelledError, Future
+import sys
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from poolproof import extras
 from poolproof.errors import TargetError
-from poolproof.plan import Claims, Operation, Target
-from poolproof.pools import BUNDLED, Pool, build, find_target, multiprocessing_pool, process_pool_executor
+from poolproof.plan import IMPLIED, PROMISES, Claims, Operation, Target
+from poolproof.pools import (
+    BUNDLED,
+    Pool,
+    build,
+    find_target,
+    multiprocessing_pool,
+    process_pool_executor,
+    thread_pool_executor,
+)
 from poolproof.pools.executor import EXECUTOR_CLAIMS, ExecutorPool
 from poolproof.probe import Call
 from tests.unit import samples
@@ -20,11 +30,31 @@ def target(attribute: str, module: str = HERE) -> Target:
 
 
 @pytest.mark.parametrize("name", BUNDLED)
-def test_a_bundled_pool_is_found_by_its_name(name: str) -> None:
+def test_a_bundled_pool_is_found_by_its_name(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extras, "find_spec", lambda module: module)
     assert find_target(name) == Target(name=name, factory=BUNDLED[name])
 
 
-@pytest.mark.parametrize("name", ["module:factory", "a.b.c:d", "a:b.c", "_private:make"])
+@pytest.mark.parametrize("name", ["loky", "pebble"])
+def test_a_bundled_pool_whose_extra_is_missing_is_refused_with_what_installs_it(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extras, "find_spec", lambda module: None)
+    with pytest.raises(TargetError, match=r"install it with pip install 'poolproof\[peers\]'$"):
+        find_target(name)
+
+
+def test_a_factory_itself_is_found_by_where_it_is_defined() -> None:
+    found_at = f"{HERE}:executor"
+    assert find_target(samples.executor) == Target(name=found_at, factory=found_at)
+
+
+def test_a_factory_that_no_other_process_finds_is_refused() -> None:
+    with pytest.raises(TargetError, match="is a lambda"):
+        find_target(lambda workers: samples.executor(workers))
+
+
+@pytest.mark.parametrize("name", ["module:factory", "a.b.c:d", "a:b.c", "_private:make", "here/pool.py:make"])
 def test_a_factory_is_its_own_name(name: str) -> None:
     assert find_target(name) == Target(name=name, factory=name)
 
@@ -37,8 +67,12 @@ def test_finding_a_target_does_not_import_it() -> None:
     "name", ["", "process-pool", ":", "a:", ":b", "a", "a b:c", "a:b:c", "a..b:c", ".a:b", "a:b-c", "a/b:c", "[red]:x"]
 )
 def test_what_is_neither_bundled_nor_a_factory_is_refused_with_what_there_is(name: str) -> None:
-    with pytest.raises(TargetError, match=r"unknown target .*name one of multiprocessing-pool, process-pool-executor"):
+    with pytest.raises(TargetError) as caught:
         find_target(name)
+    assert str(caught.value) == (
+        f"unknown target {name!r}: name one of loky, multiprocessing-pool, pebble, process-pool-executor, "
+        "thread-pool-executor, or module:factory (or script.py:factory) of your own"
+    )
 
 
 def test_a_refusal_names_the_target() -> None:
@@ -126,6 +160,19 @@ def test_a_module_that_can_not_be_imported_is_refused_with_the_cause(
     assert str(caught.value).startswith(f"the target 'mine' can't be loaded: {cause}")
 
 
+def test_a_target_in_a_script_is_built_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "script_with_a_pool.py"
+    script.write_text(f"from {HERE} import executor", encoding="utf-8")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "modules", {**sys.modules})
+    assert isinstance(build(Target(name="mine", factory=f"{script}:executor"), 3), ExecutorPool)
+
+
+def test_a_script_that_is_not_there_is_refused_as_such(tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match=r"^there is no script "):
+        build(Target(name="mine", factory=f"{tmp_path}/nothing.py:make"), 3)
+
+
 def test_a_module_that_exits_is_not_said_to_be_off_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "ill_module.py").write_text("raise SystemExit", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
@@ -165,7 +212,28 @@ def test_closing_an_executor_does_not_cancel_by_itself() -> None:
 
 
 def test_an_executor_claims_what_its_documentation_says_of_all() -> None:
-    assert ExecutorPool(samples.InlineExecutor()).claims is EXECUTOR_CLAIMS
+    assert ExecutorPool(samples.InlineExecutor()).claims == EXECUTOR_CLAIMS
+
+
+def test_an_executor_of_processes_does_not_work_in_the_labs_own() -> None:
+    assert not ExecutorPool(samples.InlineExecutor()).claims.in_process
+
+
+def test_an_executor_of_threads_works_in_the_labs_own_process_whatever_else_it_claims() -> None:
+    claims = Claims(detection_s=7)
+    with ThreadPoolExecutor(1) as executor:  # it starts a thread with its first operation only
+        assert ExecutorPool(executor, claims).claims == Claims(detection_s=7, in_process=True)
+
+
+def test_the_thread_pool_executor_has_as_many_threads_as_workers_were_asked_for() -> None:
+    pool = thread_pool_executor.make(3)
+    assert isinstance(pool._executor, ThreadPoolExecutor)
+    assert (pool._executor._max_workers, pool.claims.in_process) == (3, True)
+
+
+def test_the_documentation_of_the_thread_pool_executor_promises_and_declines_nothing() -> None:
+    claims = thread_pool_executor.make(1).claims
+    assert {claims.made(promise) for promise in PROMISES if promise not in IMPLIED} == {"undeclared"}
 
 
 @pytest.mark.parametrize("error", [CancelledError, BrokenProcessPool])
@@ -179,7 +247,9 @@ def test_every_claim_names_its_source(claims: Claims) -> None:
     assert all(claim.source for claim in claims.promises.values())
 
 
-@pytest.mark.parametrize("promise", ["survives-worker-death", "contains-the-blast", "restores-capacity"])
+@pytest.mark.parametrize(
+    "promise", ["survives-worker-death", "contains-the-blast", "restores-capacity", "degrades-gracefully"]
+)
 def test_the_process_pool_executor_declines_to_outlive_its_workers(promise: str) -> None:
     assert process_pool_executor.CLAIMS.made(promise) == "declined"
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from poolproof import extras
 from poolproof.errors import TargetError
-from poolproof.workloads import awkward, load_workload, reference, scripted
+from poolproof.workloads import DEFAULT, awkward, choose, load_workload, reference, scripted
 from poolproof.workloads.scripted import ScriptedError, obey
 from tests.unit import samples
 
@@ -20,18 +21,67 @@ RNG = random.Random(1)
 # --- finding ------------------------------------------------------------------------------------------------------
 
 
-def test_a_bundled_workload_is_found_by_its_name() -> None:
-    assert reference("scripted") == "poolproof.workloads.scripted:workload"
+@pytest.fixture
+def only(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Makes the optional packages that it is told the only ones that are installed."""
+
+    def install(*modules: str) -> None:
+        monkeypatch.setattr(extras, "find_spec", lambda module: module if module in modules else None)
+
+    return install
 
 
-def test_a_workload_of_ones_own_is_its_own_reference() -> None:
-    assert reference("mine:workload") == "mine:workload"
+@pytest.mark.parametrize(
+    ("name", "found_at"),
+    [
+        ("digits", "poolproof.workloads.digits:workload"),
+        ("scripted", "poolproof.workloads.scripted:workload"),
+        ("waits", "poolproof.workloads.scripted:waits"),
+    ],
+)
+def test_a_bundled_workload_is_found_by_its_name(name: str, found_at: str, only: Callable[..., None]) -> None:
+    only("sklearn")
+    assert reference(name) == found_at
 
 
-@pytest.mark.parametrize("name", ["", "digits", "mine:", ":workload", ":"])
+def test_a_bundled_workload_whose_extra_is_missing_is_refused_with_what_installs_it(only: Callable[..., None]) -> None:
+    only()
+    with pytest.raises(TargetError, match=r"install it with pip install 'poolproof\[work\]'$"):
+        reference("digits")
+
+
+@pytest.mark.parametrize("name", ["mine:workload", "a.b:c.d", "here/work.py:workload"])
+def test_a_workload_of_ones_own_is_its_own_reference(name: str) -> None:
+    assert reference(name) == name
+
+
+@pytest.mark.parametrize("name", ["", "default", "mine:", ":workload", ":", ".samples:doubling", "a/b:c"])
 def test_what_is_neither_bundled_nor_a_reference_is_refused(name: str) -> None:
-    with pytest.raises(TargetError, match=r"unknown workload .*name one of scripted, or module:name"):
+    with pytest.raises(TargetError) as caught:
         reference(name)
+    assert str(caught.value) == (
+        f"unknown workload {name!r}: name one of digits, scripted, waits, or module:name (or script.py:name) of your "
+        "own"
+    )
+    assert caught.value.target == name
+
+
+def test_real_work_is_the_default_where_its_extra_is_installed(only: Callable[..., None]) -> None:
+    only("sklearn")
+    assert choose(DEFAULT) == ("digits", "")
+
+
+def test_scripted_work_is_the_default_where_no_extra_is_installed_and_says_what_installs_it(
+    only: Callable[..., None],
+) -> None:
+    only()
+    assert choose(DEFAULT) == ("scripted", "scripted work, since real work needs pip install 'poolproof[work]'")
+
+
+@pytest.mark.parametrize("name", ["digits", "scripted", "mine:workload", ""])
+def test_a_workload_that_was_named_is_taken_whatever_is_installed(name: str, only: Callable[..., None]) -> None:
+    only()
+    assert choose(name) == (name, "")
 
 
 def test_a_workload_is_loaded() -> None:
@@ -56,7 +106,8 @@ def test_a_function_that_takes_them_gets_the_service_times() -> None:
         (f"{HERE}:weightless", "has no kind with a weight above 0"),
         (f"{HERE}:negative", "negative|weight"),
         (f"{HERE}:by_broken_function", "ValueError: no data here"),
-        (".samples:doubling", "can't be loaded"),
+        (".samples:doubling", "unknown workload"),
+        ("/nowhere/work.py:workload", "there is no script /nowhere/work.py"),
     ],
 )
 def test_what_can_not_be_loaded_is_refused_with_the_cause(name: str, message: str) -> None:
@@ -122,6 +173,34 @@ def test_predict_comes_nine_times_as_often_as_batch_and_obey_only_where_it_is_pl
         "batch": 1,
         "obey": 0,
     }
+
+
+def test_a_workload_of_waits_takes_one_known_time() -> None:
+    command, duration, _ = scripted.waits().kinds["wait"].payload(RNG)
+    assert (command, duration) == ("wait", scripted.WAIT_S)
+
+
+def test_an_overdue_operation_takes_its_time_and_then_ends() -> None:
+    command, duration, _ = scripted.waits().kinds["overdue"].payload(RNG)
+    assert (command, duration) == ("wait", scripted.OVERDUE_S)
+
+
+def test_an_overdue_operation_comes_only_where_it_is_placed() -> None:
+    assert {name: kind.weight for name, kind in scripted.waits().kinds.items()} == {"wait": 1, "overdue": 0}
+
+
+@pytest.mark.parametrize("kind", ["wait", "overdue"])
+def test_each_operation_of_waits_returns_a_number_of_its_own(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    made = scripted.waits().kinds[kind]
+    one, other = made.payload(RNG), made.payload(RNG)
+    assert made.verify(one, made.call(one, {}))
+    assert not made.verify(one, made.call(other, {}))
+
+
+def test_waits_are_loaded_without_the_service_times_that_are_configured() -> None:
+    waits = load_workload("waits", {"wait": 700.0})
+    assert waits.kinds["wait"].payload(RNG)[1] == scripted.WAIT_S
 
 
 @pytest.mark.parametrize(("kind", "seconds"), [("predict", 0.002), ("batch", 0.05)])

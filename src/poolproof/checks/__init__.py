@@ -5,15 +5,22 @@ from typing import Final
 
 from poolproof.checks.closes_cleanly import closes_cleanly
 from poolproof.checks.contains_the_blast import contains_the_blast
+from poolproof.checks.degrades_gracefully import degrades_gracefully
+from poolproof.checks.honours_deadlines import honours_deadlines
+from poolproof.checks.isolates_sessions import isolates_sessions
+from poolproof.checks.keeps_session_order import keeps_session_order
+from poolproof.checks.keeps_sessions_sticky import keeps_sessions_sticky
 from poolproof.checks.leaves_nothing_behind import leaves_nothing_behind
 from poolproof.checks.resolves_every_operation import resolves_every_operation
 from poolproof.checks.restores_capacity import restores_capacity
 from poolproof.checks.returns_the_right_result import returns_the_right_result
 from poolproof.checks.runs_at_most_once import runs_at_most_once
+from poolproof.checks.serves_fairly import serves_fairly
+from poolproof.checks.sheds_overload import sheds_overload
 from poolproof.checks.survives_worker_death import survives_worker_death
 from poolproof.checks.types_every_error import types_every_error
 from poolproof.checks.verdict import ORDER, Answer, Evidence, Finding, Verdict, worst
-from poolproof.history import History
+from poolproof.history import Fault, History
 from poolproof.probe import ProbeError
 
 __all__ = ["CHECKS", "ORDER", "Answer", "Evidence", "Finding", "Verdict", "judge", "worst"]
@@ -32,6 +39,13 @@ CHECKS: Final[dict[str, Check]] = {
     "survives-worker-death": survives_worker_death,
     "contains-the-blast": contains_the_blast,
     "restores-capacity": restores_capacity,
+    "degrades-gracefully": degrades_gracefully,
+    "keeps-sessions-sticky": keeps_sessions_sticky,
+    "isolates-sessions": isolates_sessions,
+    "keeps-session-order": keeps_session_order,
+    "sheds-overload": sheds_overload,
+    "serves-fairly": serves_fairly,
+    "honours-deadlines": honours_deadlines,
 }
 """Every check, by the promise that it judges."""
 
@@ -77,9 +91,16 @@ def _doubts(history: History) -> list[str]:
         if not rows:
             reasons.append(f"the fault {spec.describe()} was not injected")
         reasons += [
-            f"the fault {spec.describe()} had no effect: {fault.why}" for fault in rows if fault.effective != "yes"
+            f"the fault {spec.describe()} had no effect: {fault.why}"
+            for fault in rows
+            # One that found no worker alive after another had struck met what that one had left: it is listed.
+            if fault.effective != "yes" and not (fault.effective == "pool-dead" and _struck_before(history, fault))
         ]
     return reasons
+
+
+def _struck_before(history: History, fault: Fault) -> bool:
+    return any(other.effective == "yes" and other.begin < fault.begin for other in history.faults)
 
 
 def _in_scenario(evidence: Evidence, scenario: str) -> Evidence:

@@ -11,7 +11,7 @@ def closes_cleanly(history: History) -> Answer:
     hung = history.first("hung", "close") or history.first("hung", "after-close")
     if hung is not None:
         stage = history.last("stage", hung.stage)
-        within = "" if stage is None else f" within {stage.value:g} s"
+        within = "" if stage is None else f" within {stage.value:.3g} s"
         what = "closing" if hung.stage == "close" else "submit, called after the close,"
         told = Evidence(
             text=f"{what} did not return{within}",

@@ -3,7 +3,7 @@
 import msgspec
 import numpy as np
 
-from poolproof.checks.record import FAILED, describe, error_of, harms, to_blame, unresolved
+from poolproof.checks.record import FAILED, describe, error_of, expired, harms, shed, to_blame, unresolved
 from poolproof.checks.verdict import SHOWN, Answer, Evidence, unknown
 from poolproof.history import History, Phase
 
@@ -17,7 +17,8 @@ def contains_the_blast(history: History) -> Answer:
     lost, _ = unresolved(history)
     open_since = (operations.done == 0) | (operations.done >= harmful[0].begin)
     counted = operations.phase != Phase.AFTER_CLOSE
-    innocent = (history.ended(*FAILED) | lost) & counted & open_since & ~to_blame(history)
+    refused = shed(history) | expired(history)  # by too much work or too little time, as documented: no blast
+    innocent = (history.ended(*FAILED) | lost) & counted & open_since & ~to_blame(history) & ~refused
     struck = np.flatnonzero(innocent)
     if not len(struck):
         return "kept", []

@@ -3,8 +3,10 @@
 from itertools import pairwise
 from typing import Final
 
+import numpy as np
+
 from poolproof.checks.verdict import SHOWN, Answer, Evidence, unknown
-from poolproof.history import History, Lifecycle
+from poolproof.history import History, Leftover, Lifecycle
 from poolproof.plan import CYCLES
 
 _AFTER: Final = {"close": "close of the pool", "lab": "pool's own process"}
@@ -12,17 +14,9 @@ _AFTER: Final = {"close": "close of the pool", "lab": "pool's own process"}
 
 def leaves_nothing_behind(history: History) -> Answer:
     """Broken where residue grows with each cycle, a worker lives on, or anything outlives the lab by 2 s."""
-    executions = history.executions
-    last_run = dict(
-        zip(
-            zip(executions.pid.tolist(), executions.start_time.tolist(), strict=True),
-            executions.op.tolist(),
-            strict=True,
-        )
-    )
     evidence = []
-    for left in history.leftovers:
-        op = last_run.get((left.pid, left.start_time))
+    for left in history.leftovers[:SHOWN]:
+        op = _last_run(history, left)
         who = f"{left.what} pid {left.pid} ({left.owner[:120]})" if op is None else f"worker pid {left.pid}"
         last = "" if op is None else f"; the last operation that it began is {op}"
         evidence.append(
@@ -34,8 +28,8 @@ def leaves_nothing_behind(history: History) -> Answer:
                 at_s=round(history.seconds(left.at), 6),
             )
         )
-    count = len(evidence)
-    evidence = evidence[:SHOWN] + ([Evidence(text=f"{count} processes in all")] if count > SHOWN else [])
+    if len(history.leftovers) > SHOWN:
+        evidence.append(Evidence(text=f"{len(history.leftovers)} processes in all"))
     grown = _growth(history)
     if grown or any(left.after == "close" for left in history.leftovers):
         return "broken", [*grown, *evidence]
@@ -59,6 +53,14 @@ def leaves_nothing_behind(history: History) -> Answer:
     if "cycles" in history.plan.scenario.stages and seen < CYCLES + 1:
         return unknown("the cycles of opening and closing were not seen through")
     return "kept", []
+
+
+def _last_run(history: History, left: Leftover) -> int | None:
+    """The operation that a process began last; None where it was no worker."""
+    executions = history.executions
+    rows = np.flatnonzero(executions.pid == left.pid)
+    rows = rows[executions.start_time[rows] == left.start_time]
+    return int(executions.op[rows[-1]]) if len(rows) else None
 
 
 def _counts(history: History) -> dict[str, list[Lifecycle]]:

@@ -1,5 +1,6 @@
 """Questions that several checks put to a history: who ran an operation, who is to blame, how long it was watched."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from poolproof.probe import RENDEZVOUS
 from poolproof.workloads import awkward
 
 FAILED = (Outcome.POOL_ERROR, Outcome.REJECTED, Outcome.CANCELLED)
+_NEVER = np.iinfo(np.int64).max
 
 
 def observed_until(history: History) -> int:
@@ -53,27 +55,68 @@ def harms(history: History) -> list[Harm]:
         )
         for fault in effective(history)
     ]
-    for op in np.flatnonzero(awkward_operations(history)):
-        ran = describe(history, int(op), "")
+    awkwards = np.flatnonzero(awkward_operations(history)).tolist()
+    last = last_execution(history) if awkwards else None
+    for op in awkwards:
+        row = -1 if last is None else int(last[op])
         done.append(
             Harm(
                 begin=int(history.operations.sent[op]),
-                what=f"operation {op} ({history.kind_of(int(op))})",
-                pid=ran.pid,
-                start_time=ran.start_time,
+                what=f"operation {op} ({history.kind_of(op)})",
+                pid=None if row < 0 else int(history.executions.pid[row]),
+                start_time=None if row < 0 else int(history.executions.start_time[row]),
             )
         )
     return sorted(done, key=lambda harm: harm.begin)
 
 
+def ended_with(history: History, types: Iterable[str]) -> np.ndarray:
+    """Mask of the operations that ended with an error of one of these types, bases included; shape (operations,)."""
+    wanted = set(types)
+    numbers = [error.error for error in history.errors if wanted & {error.type, *error.bases}]
+    return np.asarray(history.ended(Outcome.POOL_ERROR, Outcome.REJECTED) & np.isin(history.operations.error, numbers))
+
+
+def shed(history: History) -> np.ndarray:
+    """Mask of the operations that were refused as the pool's documentation says of too much; shape (operations,)."""
+    return ended_with(history, history.claims.overload)
+
+
+def expired(history: History) -> np.ndarray:
+    """Mask of the operations that failed once their deadline had passed; shape (operations,)."""
+    operations = history.operations
+    return np.asarray(history.ended(*FAILED) & (operations.deadline > 0) & (operations.done >= operations.deadline))
+
+
+def last_execution(history: History) -> np.ndarray:
+    """The row of the last execution of each operation, -1 where it was never begun; shape (operations,)."""
+    op = history.executions.op
+    known = np.flatnonzero((op >= 0) & (op < len(history.operations)))
+    row = np.full(len(history.operations), -1, dtype=np.int64)
+    row[op[known]] = known  # in order of `started`, so that a later one takes the place of an earlier one
+    return row
+
+
+def worker_of(history: History, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A number for the incarnation that ran each of these executions, and a row of each incarnation by that number.
+
+    An incarnation is a process, or a thread where the pool works in the lab's own process.
+    """
+    return history.lives(rows, threads=history.claims.in_process)
+
+
 def unprovoked(history: History) -> np.ndarray:
-    """Mask of the operations that failed before anything was harmed, or the pool was closed; shape (operations,)."""
+    """Mask of the operations that failed before anything was harmed, or the pool was closed; shape (operations,).
+
+    What the pool's documentation says it refuses, and what had a deadline that passed, is no failure.
+    """
     operations = history.operations
     awaited = [harm.begin for harm in harms(history)][:1]
     awaited += [event.at for event in history.lifecycle if event.event == "closing" and event.at > history.origin][:1]
     first = min(awaited, default=observed_until(history))
     loaded = np.isin(operations.phase, (Phase.WARM_UP, Phase.MEASURED))
-    return np.asarray(loaded & history.ended(*FAILED) & (operations.done < first))
+    excused = shed(history) | expired(history)
+    return np.asarray(loaded & history.ended(*FAILED) & (operations.done < first) & ~excused)
 
 
 def backlogged(history: History, mask: np.ndarray) -> np.ndarray:
@@ -82,27 +125,63 @@ def backlogged(history: History, mask: np.ndarray) -> np.ndarray:
     Such an operation was not begun, or was begun less than the patience before the watch ended, and at no time since it
     was sent did the pool go without answering for as long as that patience. Too much was offered: it is not lost.
     """
-    operations, executions = history.operations, history.executions
-    patience = round(history.plan.resolution_s(history.claims) * 1e9)
-    end = observed_until(history)
+    ops = np.flatnonzero(mask)
+    delayed = np.zeros(len(mask), dtype=bool)
+    if len(ops):
+        delayed[ops] = _served_meanwhile(history, ops) & _not_run_for_long(history, ops)
+    return delayed
+
+
+def _patience(history: History) -> int:
+    return round(history.patience_s * 1e9)
+
+
+def _open_until(history: History, ops: np.ndarray) -> np.ndarray:
+    """When each of these operations ended, or the watch did; shape as given."""
+    done = history.operations.done[ops]
+    return np.where(done > 0, done, observed_until(history))
+
+
+def _served_meanwhile(history: History, ops: np.ndarray) -> np.ndarray:
+    """Whether the pool went on answering while each of these operations was open; shape as given."""
+    operations, patience = history.operations, _patience(history)
     # A probe of capacity asks for an answer of its own, after the backlog was given its time.
     asked = history.of_kinds(frozenset({RENDEZVOUS})) | (operations.phase == Phase.AFTER_CLOSE)
     answered = (operations.done > 0) & ~asked
-    answers = np.sort(np.append(operations.done[answered], end))
-    until = np.where(operations.done > 0, operations.done, end)
-    served = np.full(len(operations), answered.any())
-    for silence in np.flatnonzero(np.diff(answers) >= patience):
-        shared = np.minimum(until, answers[silence + 1]) - np.maximum(operations.sent, answers[silence])
-        served &= shared < patience
-    began = np.zeros(len(operations), dtype=np.int64)
+    if not answered.any():
+        return np.zeros(len(ops), dtype=bool)
+    answers = np.sort(np.append(operations.done[answered], observed_until(history)))
+    silences = np.flatnonzero(np.diff(answers) >= patience)
+    if not len(silences):
+        return np.ones(len(ops), dtype=bool)
+    begin, end = answers[silences], answers[silences + 1]
+    sent, until = operations.sent[ops], _open_until(history, ops)
+    # Silences follow each other, so of those that an operation met only the first and the last can be met in part.
+    first = np.searchsorted(end, sent, side="right")
+    last = np.searchsorted(begin, until, side="left") - 1
+    served = last - first < 2
+    for met in (first, last):
+        known = np.clip(met, 0, len(silences) - 1)
+        shared = np.minimum(until, end[known]) - np.maximum(sent, begin[known])
+        served &= (met != known) | (shared < patience)
+    return np.asarray(served)
+
+
+def _not_run_for_long(history: History, ops: np.ndarray) -> np.ndarray:
+    """Whether each of these operations was not begun, or late and by no worker that died of it; shape as given."""
+    operations, executions = history.operations, history.executions
     known = (executions.op >= 0) & (executions.op < len(operations))
+    began = np.zeros(len(operations), dtype=np.int64)
     np.maximum.at(began, executions.op[known], executions.started[known])
-    waited = (began == 0) | (until - began < patience)
-    for dead in history.incarnations:
-        if dead.gone:
-            taken = (executions.pid == dead.pid) & (executions.start_time == dead.start_time) & (executions.ended == 0)
-            waited &= ~np.isin(operations.op, executions.op[taken])
-    return np.asarray(mask & waited & served)
+    waited = (began[ops] == 0) | (_open_until(history, ops) - began[ops] < _patience(history))
+    unfinished = np.flatnonzero(known & (executions.ended == 0))
+    life, row = history.lives(unfinished)
+    dead = {(gone.pid, gone.start_time) for gone in history.incarnations if gone.gone}
+    identities = zip(executions.pid[row].tolist(), executions.start_time[row].tolist(), strict=True)
+    died = np.array([identity in dead for identity in identities], dtype=bool)
+    taken = np.zeros(len(operations), dtype=bool)
+    taken[executions.op[unfinished[died[life]]]] = True
+    return np.asarray(waited & ~taken[ops])
 
 
 def to_blame(history: History) -> np.ndarray:
@@ -111,26 +190,39 @@ def to_blame(history: History) -> np.ndarray:
     1. The awkward ones.
     2. Those that a victim had begun and not ended when the fault struck.
     3. Those that a victim had ended without their client having the result: it may have died on its way.
+    4. Those of a session that a victim had served: the session's state died with it.
     """
     operations, executions = history.operations, history.executions
     guilty = awkward_operations(history)
+    count = len(operations)
+    harmed_at = np.full(count, _NEVER)  # from when on a failure of each operation is excused
+    bereft_at: dict[int, int] = {}
     for fault in effective(history):
-        guilty |= np.isin(operations.op, fault.held)
-        by_victim = (
-            (executions.pid == fault.pid)
-            & (executions.start_time == fault.start_time)
-            & (executions.started < fault.begin)
-        )
-        undelivered = (operations.done == 0) | (operations.done >= fault.begin)
-        guilty |= np.isin(operations.op, executions.op[by_victim]) & undelivered
-    return guilty
+        held = np.array(fault.held, dtype=np.int64)
+        guilty[held[(held >= 0) & (held < count)]] = True
+        rows = np.flatnonzero(executions.pid == fault.pid)
+        rows = rows[(executions.start_time[rows] == fault.start_time) & (executions.started[rows] < fault.begin)]
+        ops = executions.op[rows]
+        ops = ops[(ops >= 0) & (ops < count)]
+        harmed_at[ops] = np.minimum(harmed_at[ops], fault.begin)
+        for session in np.unique(operations.session[ops]).tolist():
+            if session >= 0:
+                bereft_at[session] = min(bereft_at.get(session, fault.begin), fault.begin)
+    if bereft_at:
+        bereft = np.array(sorted(bereft_at))
+        lost_at = np.array([bereft_at[session] for session in bereft.tolist()])
+        at = np.minimum(np.searchsorted(bereft, operations.session), len(bereft) - 1)
+        of_bereft = bereft[at] == operations.session
+        harmed_at[of_bereft] = np.minimum(harmed_at, lost_at[at])[of_bereft]
+    undelivered = (operations.done == 0) | (operations.done >= harmed_at)
+    return np.asarray(guilty | ((harmed_at < _NEVER) & undelivered))
 
 
 def unresolved(history: History) -> tuple[np.ndarray, np.ndarray]:
     """Masks of the operations that were left unresolved: watched for long enough, and not; shape (operations,) each."""
     operations = history.operations
     still_open = (operations.sent > 0) & (operations.done == 0) & (operations.phase != Phase.AFTER_CLOSE)
-    patience = round(history.plan.resolution_s(history.claims) * 1e9)
+    patience = round(history.patience_s * 1e9)
     limit = np.maximum(operations.sent, history.last_heal) + patience
     watched = observed_until(history) >= limit
     return still_open & watched, still_open & ~watched

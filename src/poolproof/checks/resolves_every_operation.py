@@ -13,11 +13,11 @@ def resolves_every_operation(history: History) -> Answer:
     sent = (operations.sent > 0) & (operations.phase != Phase.AFTER_CLOSE)
     if not sent.any():
         return unknown("no operation was sent")
-    patience_s = history.plan.resolution_s(history.claims)
+    patience_s = history.patience_s
     lost, open_still = unresolved(history)
     waiting = backlogged(history, lost)
     lost, open_still = lost & ~waiting, open_still | waiting
-    evidence = describe_some(history, lost, f"was never resolved, although watched for {patience_s:g} s and longer")
+    evidence = describe_some(history, lost, f"was never resolved, although watched for {patience_s:.3g} s and longer")
 
     # A backlog may still be worked off after the last of the load; what came later (a probe, a close) is no excuse.
     loaded = sent & (operations.phase == Phase.MEASURED)
@@ -26,7 +26,7 @@ def resolves_every_operation(history: History) -> Answer:
     late = sent & (operations.done > limit)
     delayed = backlogged(history, late)
     late &= ~delayed
-    evidence += describe_some(history, late, f"was resolved later than {patience_s:g} s after the last heal")
+    evidence += describe_some(history, late, f"was resolved later than {patience_s:.3g} s after the last heal")
 
     taken_along = history.first("own-doing")
     if taken_along is not None and open_still.any():
@@ -44,7 +44,9 @@ def resolves_every_operation(history: History) -> Answer:
     if open_still.any():
         count = int(np.count_nonzero(open_still))
         return "unknown", [
-            Evidence(text=f"{count} operations were open when the watch ended, sent less than {patience_s:g} s before"),
+            Evidence(
+                text=f"{count} operations were open when the watch ended, sent less than {patience_s:.3g} s before"
+            ),
             *describe_some(history, open_still, "was still open"),
         ]
     return "kept", []

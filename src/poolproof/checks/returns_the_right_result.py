@@ -3,8 +3,10 @@
 import numpy as np
 
 from poolproof.checks.record import describe, describe_some, error_of, unprovoked
-from poolproof.checks.verdict import SHOWN, Answer, unknown
-from poolproof.history import History, Outcome
+from poolproof.checks.verdict import SHOWN, Answer, Evidence, unknown
+from poolproof.history import History, Outcome, Phase
+
+ENOUGH = 10
 
 
 def returns_the_right_result(history: History) -> Answer:
@@ -25,6 +27,16 @@ def returns_the_right_result(history: History) -> Answer:
     failed = unprovoked(history)
     refused = failed & history.ended(Outcome.REJECTED)
     evidence += describe_some(history, failed & ~refused, "ended as {error} although nothing had been harmed")
+    shut_at = _shut_itself(history, refused)
+    if shut_at:
+        evidence += [
+            Evidence(
+                text=f"it took nothing any more from {history.seconds(shut_at):.3f} s on, although nobody had closed "
+                "it and nothing had been harmed",
+                at_s=round(history.seconds(shut_at), 6),
+            ),
+            *describe_some(history, refused, "was refused ({error})"),
+        ]
     if evidence:
         return "broken", evidence
     if refused.any():
@@ -35,3 +47,16 @@ def returns_the_right_result(history: History) -> Answer:
     if not history.ended(Outcome.OK).any():
         return unknown("no operation returned a result")
     return "kept", []
+
+
+def _shut_itself(history: History, refused: np.ndarray) -> int:
+    """The moment from which everything was refused to the end of the load; 0 where that was not so.
+
+    A pool that had too much to do takes work again once it has less.
+    """
+    operations = history.operations
+    loaded = (operations.phase == Phase.MEASURED) & (operations.sent > 0)
+    taken = loaded & ~refused
+    last_taken = int(operations.sent[taken].max()) if taken.any() else 0
+    after = loaded & (operations.sent > last_taken)
+    return int(operations.sent[after].min()) if np.count_nonzero(after) >= ENOUGH else 0

@@ -1,8 +1,6 @@
 """The promise `types-every-error`: an error is the user's own as itself, or of a type that the pool documents."""
 
-import numpy as np
-
-from poolproof.checks.record import awkward_operations, describe_some
+from poolproof.checks.record import awkward_operations, describe_some, ended_with
 from poolproof.checks.verdict import Answer, unknown
 from poolproof.history import History, Outcome, Phase
 from poolproof.probe import ProbeError
@@ -11,11 +9,10 @@ from poolproof.probe import ProbeError
 def types_every_error(history: History) -> Answer:
     """Broken by an operation that failed with a type neither the user's nor listed by the adapter, bases included."""
     operations = history.operations
-    listed = set(history.claims.errors)
-    listed.add(f"{ProbeError.__module__}.{ProbeError.__qualname__}")  # the kit's own failure: a doubt, no defect
-    typed = [error.error for error in history.errors if listed & {error.type, *error.bases}]
+    own = f"{ProbeError.__module__}.{ProbeError.__qualname__}"  # the kit's own failure: a doubt, no defect
+    listed = (*history.claims.errors, *history.claims.overload, own)
     failed = history.ended(Outcome.POOL_ERROR, Outcome.REJECTED) & (operations.phase != Phase.AFTER_CLOSE)
-    strange = failed & ~np.isin(operations.error, typed)
+    strange = failed & ~ended_with(history, listed)
     if strange.any():
         return "broken", describe_some(history, strange, "failed with {error}, which the pool does not document")
     awkward = awkward_operations(history)

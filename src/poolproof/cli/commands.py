@@ -2,6 +2,7 @@
 
 import math
 import random
+import re
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Final
@@ -18,10 +19,18 @@ from poolproof.errors import UsageError
 from poolproof.experiment import Proof, judge_folder, plan_proof
 from poolproof.experiment import prove as prove_target
 from poolproof.faults import examine
-from poolproof.report import as_object, comparison, show_comparison, show_proof, write_json, write_page
+from poolproof.report import (
+    as_object,
+    comparison,
+    show_comparison,
+    show_proof,
+    write_json,
+    write_markdown,
+    write_page,
+)
 
 DEFAULT_TARGET: Final = "process-pool-executor"
-DEFAULT_LAYER: Final = 2
+DEFAULT_LAYER: Final = 3
 STATUS: Final[dict[Verdict, int]] = {"kept": KEPT, "broken": BROKEN, "unknown": COULD_NOT_TELL}
 
 app = typer.Typer(
@@ -32,7 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Workload = Annotated[str | None, typer.Option(help="scripted, or module:name of your own.", show_default=False)]
+Workload = Annotated[str | None, typer.Option(help="digits, scripted, or module:name of your own.", show_default=False)]
 Layer = Annotated[int, typer.Option(help="How real the workers are: 2 or 3.")]
 Workers = Annotated[int | None, typer.Option(help="Workers of the pool.", show_default=False)]
 Scenarios = Annotated[
@@ -47,7 +56,8 @@ Seed = Annotated[
     ),
 ]
 Report = Annotated[
-    Path | None, typer.Option(help="Keep the run folders there, and write index.html.", show_default=False)
+    Path | None,
+    typer.Option(help="Keep the run folders there, and write index.html and report.md.", show_default=False),
 ]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the result as one JSON object.", show_default=False)]
 ConfigFolder = Annotated[
@@ -222,11 +232,15 @@ def _prove_all(
                 layer=layer,
                 seed=chosen,
                 scenarios=names,
-                report=report if report is None or len(targets) == 1 else report / target.replace(":", "-"),
+                report=report if report is None or len(targets) == 1 else report / _folder_name(target),
                 watcher=display,
             )
             for target in targets
         ]
+
+
+def _folder_name(target: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", target).strip("-.")
 
 
 def _keep(content: dict[str, object], proofs: list[Proof], report: Path | None, json: Path | None) -> None:
@@ -234,6 +248,7 @@ def _keep(content: dict[str, object], proofs: list[Proof], report: Path | None, 
         write_json(content, json)
     if report is not None:
         page = write_page(proofs, report)
+        write_markdown(proofs, report)
         typer.echo(f"report: {page}", err=True)
 
 
@@ -249,11 +264,19 @@ def _print_proof(proof: Proof) -> None:
 @writing()
 def _print_plain(proof: Proof) -> None:
     """Lines for a pipe: one a promise, one a piece of evidence, one a scenario."""
-    print("target", proof.target, proof.verdict, f"layer {proof.layer}", f"seed {proof.seed}", sep="\t")
+    print(
+        *("target", proof.target, proof.verdict, f"layer {proof.layer}", f"workload {proof.workload}"),
+        f"seed {proof.seed}",
+        sep="\t",
+    )
+    if proof.note:
+        print("note", "workload", proof.note, sep="\t")
     for name, promise in proof.promises.items():
         print("promise", name, promise.made, promise.verdict or "not examined", sep="\t")
         for evidence in promise.evidence:
             print("evidence", name, evidence.scenario, evidence.text, sep="\t")
+    for name, why in proof.skipped.items():
+        print("skipped", name, why, sep="\t")
     for outcome in proof.scenarios:
         load = outcome.load
         print(

@@ -64,6 +64,8 @@ class Budgets(Struct, frozen=True, kw_only=True):
     probe_p50_us: Positive
     generator_rate_per_s: Positive
     generator_lag_p99_ms: Positive
+    judge_million_s: Positive
+    judge_million_gb: Positive
 
 
 class Config(Struct, frozen=True, kw_only=True):

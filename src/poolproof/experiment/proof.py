@@ -5,12 +5,12 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import psutil
@@ -19,13 +19,13 @@ from poolproof import figures
 from poolproof.checks import Evidence, Finding, Verdict, judge, worst
 from poolproof.config import Config, Effective
 from poolproof.errors import HistoryError, UsageError
-from poolproof.experiment.scenarios import find_scenarios
+from poolproof.experiment.scenarios import Ingredients, find_scenarios
 from poolproof.faults import check_plan
 from poolproof.history import History, Journal, Lifecycle, collect, load, read_plan, save
 from poolproof.lab.launch import Progress, run_plan, where_it_hung
 from poolproof.plan import PROMISES, Bounds, Claims, Limits, Made, Plan
 from poolproof.pools import find_target
-from poolproof.workloads import reference
+from poolproof.workloads import choose, reference
 
 SCHEMA: Final = "poolproof/run-1"
 LOCK: Final = ".poolproof.lock"
@@ -64,21 +64,29 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that `poolproof prove` found out about one target; the object that `--json` writes."""
+    """Everything that `poolproof prove` found out about one target; the object that `--json` writes.
+
+    Attributes:
+        workload: the one of all scenarios but those that have their own.
+        note: why it was not the best one; empty where it was.
+        skipped: the scenarios that do not apply to this pool, each with the reason.
+    """
 
     schema: str = SCHEMA
     target: str
     layer: int
     seed: int
     workload: str
+    note: str = ""
     verdict: Verdict
     promises: dict[str, Promise]
     scenarios: tuple[Outcome, ...]
+    skipped: dict[str, str]
     environment: dict[str, str]
 
 
 def prove(
-    target: str,
+    target: str | Callable[..., Any],
     effective: Effective,
     *,
     layer: int,
@@ -90,7 +98,7 @@ def prove(
     """Run the scenarios against a target, each in processes of its own, and judge what they recorded.
 
     Args:
-        target: a bundled name or `module:factory`.
+        target: a bundled name, `module:factory`, `script.py:factory`, or the factory itself.
         effective: the configuration of the layer.
         layer: 2 or 3.
         seed: schedules, payloads and choices of victims all come from it.
@@ -102,20 +110,56 @@ def prove(
         UsageError: something named does not exist, or can't be used as asked.
     """
     plans = plan_proof(target, effective, layer=layer, seed=seed, scenarios=scenarios)
+    skipped: dict[str, str] = {}
     with _home(report) as home:
-        return combine(_run_all(plans, home, report is not None, watcher))
+        proof = combine(_run_all(plans, home, report is not None, watcher, skipped))
+    _, note = choose(effective.config.load.workload)
+    return msgspec.structs.replace(proof, note=note, skipped={**proof.skipped, **skipped})
 
 
-def _run_all(plans: tuple[Plan, ...], home: Path, stays: bool, watcher: Watcher) -> Iterator[tuple[History, str]]:
-    for plan in plans:
+def _run_all(
+    plans: tuple[Plan, ...], home: Path, stays: bool, watcher: Watcher, skipped: dict[str, str]
+) -> Iterator[tuple[History, str]]:
+    """Run what applies: once a pool is known to work inside its own process, no worker process is looked for."""
+
+    def run(plan: Plan) -> History:
         folder = home / plan.scenario.name
         _make_empty(folder)
         watch = partial(watcher, plan.target.name, plan.scenario.name)
-        yield carry_out(plan, folder, discard=None if stays else home, watcher=watch), str(folder) if stays else ""
+        return carry_out(plan, folder, discard=None if stays else home, watcher=watch)
+
+    in_process = False
+    for plan in plans:
+        fitting = _for_threads(plan) if in_process else plan
+        if fitting is not None:
+            history = run(fitting)
+            if history.claims.in_process and not in_process:
+                in_process, fitting = True, _for_threads(plan)
+                if fitting is not None and fitting != plan:
+                    history = run(fitting)
+        if fitting is None:
+            skipped[plan.scenario.name] = _IN_PROCESS
+        else:
+            yield history, str(home / plan.scenario.name) if stays else ""
+
+
+def _for_threads(plan: Plan) -> Plan | None:
+    """What is left of a plan where there is no worker process to harm; None where the harm is the point of it."""
+    faults = plan.scenario.faults
+    possible = tuple(fault for fault in faults if fault.target == "parent")
+    if possible == faults:
+        return plan
+    if set(plan.scenario.examines) & _OF_DEATHS:
+        return None
+    return msgspec.structs.replace(plan, scenario=msgspec.structs.replace(plan.scenario, faults=possible))
+
+
+_OF_DEATHS: Final = {"survives-worker-death", "contains-the-blast", "restores-capacity", "degrades-gracefully"}
+_IN_PROCESS: Final = "the pool works inside its own process: there is no worker process to harm"
 
 
 def plan_proof(
-    target: str, effective: Effective, *, layer: int, seed: int, scenarios: tuple[str, ...] = ()
+    target: str | Callable[..., Any], effective: Effective, *, layer: int, seed: int, scenarios: tuple[str, ...] = ()
 ) -> tuple[Plan, ...]:
     """The plans of a proof, every fault of them within the limits.
 
@@ -128,17 +172,23 @@ def plan_proof(
             f"layer 1 simulates a pool's sans-I/O core, and {target!r} offers none: use --layer 2 or --layer 3"
         )
     found = find_target(target)
-    reference(config.load.workload)
-    rate = config.load.rate_per_worker_per_s * config.pool.workers
-    ingredients = (rate, config.load.seconds, config.load.arrivals, config.load.warm_up_operations)
-    chosen = find_scenarios(scenarios, ingredients)
+    workload, _ = choose(config.load.workload)
+    reference(workload)
+    given = Ingredients(
+        rate_per_s=config.load.rate_per_worker_per_s * config.pool.workers,
+        seconds=config.load.seconds,
+        arrivals=config.load.arrivals,
+        warm_up=config.load.warm_up_operations,
+        workers=config.pool.workers,
+    )
+    chosen = find_scenarios(scenarios, given)
     limits = Limits(**msgspec.structs.asdict(config.limits))
     for scenario in chosen:
         check_plan(scenario.faults, config.pool.workers, limits)
     return tuple(
         Plan(
             target=found,
-            workload=config.load.workload,
+            workload=workload,
             scenario=scenario,
             layer=layer,
             workers=config.pool.workers,
@@ -195,32 +245,25 @@ def combine(histories: Iterable[tuple[History, str]]) -> Proof:
         histories: one a scenario, each with the folder that it is kept in; at least one.
     """
     judged: list[Outcome] = []
+    skipped: dict[str, str] = {}
     plan, claims, machine = None, Claims(), {}
     for history, folder in histories:
-        judged.append(_outcome(history, folder))
         if plan is not None and _subject(plan) != _subject(history.plan):
             raise UsageError(
                 f"these runs are of different proofs ({plan.target.name} with seed {plan.seed}, "
                 f"{history.plan.target.name} with seed {history.plan.seed}): judge one run folder at a time"
             )
+        if any(fault.effective == "inapplicable" for fault in history.faults):
+            skipped[history.plan.scenario.name] = _IN_PROCESS
+        else:
+            judged.append(_outcome(history, folder))
         # A pool that could not be built in one scenario has said nothing of itself there.
         claims = history.claims if history.claims != Claims() else claims
         plan, machine = history.plan, history.environment
     if plan is None:
         raise UsageError("nothing was run, so there is nothing to judge")
     outcomes = tuple(judged)
-    promises = {}
-    for name in PROMISES:
-        found = [finding for outcome in outcomes for finding in outcome.findings if finding.promise == name]
-        verdict = worst(finding.verdict for finding in found) if found else None
-        evidence = tuple(e for finding in found if finding.verdict == verdict for e in finding.evidence)
-        if verdict == "broken":
-            hits = sum(finding.verdict == "broken" for finding in found)
-            evidence = (Evidence(text=f"broken in {hits} of {len(found)} scenarios that examined it"), *evidence)
-        if verdict is None:
-            notes = tuple(note for outcome in outcomes if not outcome.findings for note in outcome.notes)
-            evidence = (Evidence(text="none of the scenarios that were run examines it"), *notes)
-        promises[name] = Promise(made=claims.made(name), verdict=verdict, evidence=evidence)
+    promises = {name: _promise(name, claims, outcomes, skipped) for name in PROMISES}
     counted = [p.verdict for p in promises.values() if p.made in COUNTED and p.verdict is not None]
     return Proof(
         target=plan.target.name,
@@ -230,8 +273,22 @@ def combine(histories: Iterable[tuple[History, str]]) -> Proof:
         verdict=worst(counted),
         promises=promises,
         scenarios=outcomes,
+        skipped=skipped,
         environment=machine,
     )
+
+
+def _promise(name: str, claims: Claims, outcomes: tuple[Outcome, ...], skipped: Mapping[str, str]) -> Promise:
+    found = [finding for outcome in outcomes for finding in outcome.findings if finding.promise == name]
+    verdict = worst(finding.verdict for finding in found) if found else None
+    evidence = tuple(e for finding in found if finding.verdict == verdict for e in finding.evidence)
+    if verdict == "broken":
+        hits = sum(finding.verdict == "broken" for finding in found)
+        evidence = (Evidence(text=f"broken in {hits} of {len(found)} scenarios that examined it"), *evidence)
+    if verdict is None:
+        notes = tuple(Evidence(text=why, scenario=scenario) for scenario, why in skipped.items())
+        evidence = (Evidence(text="none of the scenarios that were run examines it"), *notes)
+    return Promise(made=claims.made(name), verdict=verdict, evidence=evidence)
 
 
 COUNTED: Final = ("implied", "promised")
@@ -272,11 +329,6 @@ def _outcome(history: History, folder: str) -> Outcome:
 
 def _notes(history: History) -> Iterator[Evidence]:
     recovered = figures.recovery(history)
-    if any(fault.effective == "inapplicable" for fault in history.faults):
-        yield Evidence(
-            text="it does not apply: the pool works inside its own process, and there is no worker process to harm",
-            scenario=history.plan.scenario.name,
-        )
     for fault in history.faults:
         if fault.effective == "yes" and fault.kind == "stall" and recovered and recovered.detect_ms is None:
             seconds = (fault.end - fault.begin) / 1e9

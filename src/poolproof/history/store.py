@@ -93,6 +93,12 @@ class History:
         start = self.first("measured") or (self.lifecycle[0] if self.lifecycle else None)
         return start.at if start else 0
 
+    @property
+    def patience_s(self) -> float:
+        """How long after the last heal or its sending an operation may stay unresolved, in seconds."""
+        starts = [event.value or 0.0 for event in self.lifecycle if event.event == "ready"]
+        return self.plan.resolution_s(self.claims, max(starts, default=0.0))
+
     def seconds(self, at: int) -> float:
         """A moment as people read it: seconds after `origin`."""
         return (at - self.origin) / 1e9
@@ -127,6 +133,21 @@ class History:
         """Row numbers of the executions of one operation."""
         return np.flatnonzero(self.executions.op == op)
 
+    def lives(self, rows: np.ndarray, *, threads: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """A number for the life that ran each of these executions, and the first row of each life by that number.
+
+        A life is that of a process, or of a thread of it where threads are told apart.
+        """
+        executions = self.executions
+        lives = number = np.zeros(len(rows), dtype=np.int64)
+        for column in (executions.pid, executions.start_time, executions.tid)[: 3 if threads else 2]:
+            distinct, code = np.unique(column[rows], return_inverse=True)
+            # Numbered anew for each column, so that no product of many numbers can overflow.
+            lives, number = np.unique(number * len(distinct) + code, return_inverse=True)
+        first = np.empty(len(lives), dtype=np.int64)
+        first[number[::-1]] = rows[::-1]  # the last one written stays: the first one of all
+        return number, first
+
 
 def collect(folder: Path, environment: dict[str, str]) -> History:
     """Read what a run that has ended left in its folder.
@@ -153,9 +174,12 @@ def _tell_users_errors(operations: Operations, executions: Executions, errors: t
     """An error of the very type that the worker saw the call raise is the user's own, handed on as itself."""
     marks = {error.error: type_mark(error.type) for error in errors}
     raised = np.flatnonzero((executions.raised == 1) & (executions.op >= 0) & (executions.op < len(operations)))
-    for op, mark in zip(executions.op[raised].tolist(), executions.error_type[raised].tolist(), strict=True):
-        if operations.outcome[op] == Outcome.POOL_ERROR and marks.get(int(operations.error[op])) == mark:
-            operations.outcome[op] = Outcome.USER_ERROR
+    op, seen = executions.op[raised], executions.error_type[raised]
+    failed = operations.outcome[op] == Outcome.POOL_ERROR
+    op, seen = op[failed], seen[failed]
+    numbers, which = np.unique(operations.error[op], return_inverse=True)
+    handed_on = np.array([marks.get(number, -1) for number in numbers.tolist()], dtype=np.int64)  # no mark is negative
+    operations.outcome[op[handed_on[which] == seen]] = Outcome.USER_ERROR
 
 
 def write_claims(folder: Path, claims: plans.Claims) -> None:

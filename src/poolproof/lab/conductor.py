@@ -107,7 +107,8 @@ class Conductor:
             # nothing else.
             self.look_around()
             for living in self._alive.values():
-                living.handle.send(signal.SIGKILL)
+                if not sweep.cleans_up(living.handle.process):
+                    living.handle.send(signal.SIGKILL)
             sweep.sweep(self._orders.token, (self._parent.process.pid,) if self._parent else ())
             shutil.rmtree(self._orders.temporary, ignore_errors=True)
             return 1

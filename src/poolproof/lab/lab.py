@@ -28,8 +28,9 @@ from poolproof.lab.channel import Channel
 from poolproof.lab.rendezvous import Rendezvous
 from poolproof.lab.residue import HOST_WIDE, settle, snapshot, surviving_workers
 from poolproof.load import Client, Schedule, payload_source, release, schedule
-from poolproof.plan import CYCLES, Claims, Kind
+from poolproof.plan import CYCLES, STARTS, Claims, Kind
 from poolproof.pools import Pool, build
+from poolproof.references import importable
 from poolproof.workloads import awkward, load_workload, reference
 
 TARGET_FAILED: Final = 64
@@ -56,6 +57,7 @@ class Lab:
         self._last_heal = 0
         self._capacity_before = 0
         self._ready_s = self._plan.bounds.open_s
+        self._start_s = 0.0
 
     def run(self) -> int:
         """Go through the scenario's stages."""
@@ -76,7 +78,7 @@ class Lab:
                 # A stage that closes announces the close itself, with a bound that is the close's alone.
                 stages[name]()
             with self._stage("settle", self._drain_bound()):
-                self._client.drain(now_ns() + round(self._plan.resolution_s(self._claims) * SECOND_NS))
+                self._client.drain(now_ns() + round(self._patience_s() * SECOND_NS))
             self._keeper.send("finished")  # told from a pool that ends its own process with the same status
         except TargetError as error:
             self._keeper.send("failed", target=error.target, why=str(error))
@@ -101,21 +103,36 @@ class Lab:
 
     # --- before any pool ----------------------------------------------------------------------------------------
 
+    def _lay_out(self, kinds: dict[str, Kind], at_once: int) -> Schedule:
+        return schedule(self._plan.scenario.load.at_capacity(at_once), kinds, self._plan.seed)
+
     def _prepare(self) -> None:
         """Lay out everything that the load needs, so that nothing is made while it runs."""
         plan = self._plan
         with self._stage("prepare", plan.bounds.open_s):
-            workload = load_workload(plan.workload, plan.service_ms)
+            workload = load_workload(plan.works_on, plan.service_ms)
             kinds: dict[str, Kind] = dict(workload.kinds)
-            placed = {entry.kind: awkward.workload.kinds[entry.kind] for entry in plan.scenario.load.placed}
-            references = dict.fromkeys(kinds, reference(plan.workload)) | dict.fromkeys(placed, awkward.REFERENCE)
+            wanted = {entry.kind for entry in plan.scenario.load.placed}
+            awkwards = {name: kind for name, kind in awkward.workload.kinds.items() if name in wanted}
+            if taken := sorted(awkwards.keys() & kinds.keys()):
+                raise TargetError(
+                    plan.works_on,
+                    f"the workload {plan.works_on!r} has a kind {taken[0]!r}, like one of the kit's own that the "
+                    f"scenario {plan.scenario.name} sends: rename it",
+                )
+            found_at = importable(reference(plan.works_on))  # workers may be started without the caller's own script
+            references = dict.fromkeys(kinds, found_at) | dict.fromkeys(awkwards, awkward.REFERENCE)
             # What is placed comes once, where it is placed, and not in the mix.
             mix = {name: kind for name, kind in kinds.items() if kind.weight > 0}
-            laid_out = {**mix, **{name: _unweighted(kind) for name, kind in placed.items()}}
-            self._schedule: Schedule = schedule(plan.scenario.load, laid_out, plan.seed)
+            placed = {
+                name: _unweighted(kind) for name, kind in (kinds | awkwards).items() if name in wanted - mix.keys()
+            }
+            laid_out = {**mix, **placed}
+            # A pool that does fewer operations at once than it has workers is offered fewer: see `_load`.
+            self._schedule: Schedule = self._lay_out(laid_out, plan.workers)
             names = (*laid_out, probe.RENDEZVOUS)
             reserve = (
-                plan.scenario.load.warm_up
+                max(plan.scenario.load.warm_up, len(mix))
                 + 2 * _ATTEMPTS * plan.workers
                 + (CYCLES + 1) * (_CYCLE_OPERATIONS * plan.workers + 2)
                 + 2 * (_SHUTDOWN_OPERATIONS * plan.workers + 3)
@@ -125,16 +142,16 @@ class Lab:
             self._columns = ClientColumns(self._folder, names, len(self._schedule) + reserve)
             self._client = Client(folder=self._folder, columns=self._columns, kinds=laid_out, journal=self._journal)
             self._rng = payload_source(plan.seed)
-            self._names, self._laid_out, self._references = names, laid_out, references
+            self._names, self._kinds, self._references = names, laid_out, references
             self._mix = [self._names.index(name) for name in mix]
 
     def _prepare_operation(self, kind: int, phase: Phase, session: int = -1, session_seq: int = -1) -> int:
         name = self._names[kind]
         try:
-            payload = self._laid_out[name].payload(self._rng)
+            payload = self._kinds[name].payload(self._rng)
         except Exception as error:  # the user's own function
             raise TargetError(
-                self._plan.workload, f"the workload {self._plan.workload}: payload of {name!r} raised {error!r}"
+                self._plan.works_on, f"the workload {self._plan.works_on!r}: payload of {name!r} raised {error!r}"
             ) from error
         return self._client.prepare(kind, self._references[name], phase, payload, session, session_seq)
 
@@ -146,6 +163,7 @@ class Lab:
     # --- stages -------------------------------------------------------------------------------------------------
 
     def _open(self) -> None:
+        began = now_ns()
         with self._stage("open", self._plan.bounds.open_s):
             self._pool = self._client.pool = build(self._plan.target, self._plan.workers)
             self._claims = self._pool.claims
@@ -157,6 +175,11 @@ class Lab:
             self._send_now(1, Phase.WARM_UP)
             if self._client.drain(now_ns() + round(self._ready_s * SECOND_NS), leave=lost) > lost:
                 self._ready_s = 0.0
+            else:
+                took_s = (now_ns() - began) / SECOND_NS
+                self._start_s = max(self._start_s, took_s)
+                self._event("ready", "ready", took_s)
+            self._refuse_bad_payloads()
 
     def _cycles(self) -> None:
         """Open and close the pool four times: what grows with each of the last three is left behind by the pool."""
@@ -166,7 +189,7 @@ class Lab:
             self._open()
             with self._stage("cycle", self._drain_bound()):
                 self._send_now(_CYCLE_OPERATIONS * self._plan.workers, Phase.PROBE)
-                self._client.drain(now_ns() + round(self._plan.bounds.drain_s * SECOND_NS))
+                self._client.drain(now_ns() + round(self._patience_s() * SECOND_NS))
             self._close()
             with self._stage("cycle", _SLACK_S):
                 gc.collect()
@@ -190,7 +213,8 @@ class Lab:
         self._capacity_before = self._probe("probe-before", self._plan.workers, self._plan.bounds.open_s / 4)
 
     def _probe_after(self) -> None:
-        self._probe("probe-after", self._capacity_before or self._plan.workers)
+        # Workers that were lost may still be starting.
+        self._probe("probe-after", self._capacity_before or self._plan.workers, STARTS * self._start_s)
 
     def _probe(self, stage: str, enough: int, first_s: float = 0.0) -> int:
         """The most operations seen running at once, of up to three attempts; the first may take longer."""
@@ -216,9 +240,12 @@ class Lab:
     def _load(self) -> None:
         load, client, laid_out = self._plan.scenario.load, self._client, self._schedule
         with self._stage("warm-up", self._drain_bound()):
-            self._send_now(load.warm_up, Phase.WARM_UP)
-            client.drain(now_ns() + round(self._plan.bounds.drain_s * SECOND_NS))
+            self._send_now(max(load.warm_up, len(self._mix)), Phase.WARM_UP)
+            client.drain(now_ns() + round(self._patience_s() * SECOND_NS))
+            self._refuse_bad_payloads()
         with self._stage("prepare", self._plan.bounds.open_s + len(laid_out) / 10_000):
+            if load.service_s and 0 < self._capacity_before < self._plan.workers:
+                laid_out = self._lay_out(self._kinds, self._capacity_before)
             first = client.next_op
             for index in range(len(laid_out)):
                 self._prepare_operation(
@@ -234,11 +261,25 @@ class Lab:
                 start = now_ns() + _LEAD_NS
                 due = laid_out.due_ns + start
                 np.asarray(self._columns.due)[first : first + len(due)] = due
+                if laid_out.deadline_ns.any():
+                    client.set_deadlines(
+                        first, np.where(laid_out.deadline_ns > 0, due + laid_out.deadline_ns, 0).tolist()
+                    )
                 self._journal.write(Lifecycle(event="measured", at=start, stage="load", detail=timer.means))
                 self._conductor.send("measured", start=start)
                 release(client.send, first, due.tolist(), timer)
             gc.unfreeze()
             self._await_end_of_faults()
+
+    def _refuse_bad_payloads(self) -> None:
+        found = self._client.fault_of_payload()
+        if found is not None:
+            kind, why = found
+            raise TargetError(
+                self._plan.works_on,
+                f"the workload {self._plan.works_on!r}: the payload of the kind {kind!r} does not pickle ({why}), so "
+                "no worker process can get it; let its `payload` return plain data",
+            )
 
     def _await_end_of_faults(self) -> None:
         received = self._conductor.receive()
@@ -247,7 +288,7 @@ class Lab:
 
     def _drain(self) -> None:
         with self._stage("drain", self._drain_bound()):
-            end = max(now_ns(), self._last_heal) + round(self._plan.resolution_s(self._claims) * SECOND_NS)
+            end = max(now_ns(), self._last_heal) + round(self._patience_s() * SECOND_NS)
             still_open = self._client.drain(end)
             self._event("drained", "drain", still_open)
 
@@ -284,13 +325,13 @@ class Lab:
             # As much work as a bounded close can still work off: what one operation takes tells how much that is.
             before, lost = now_ns(), self._client.pending
             self._send_now(1, Phase.WARM_UP)
-            self._client.drain(before + round(self._plan.bounds.drain_s * SECOND_NS), leave=lost)
+            self._client.drain(before + round(self._patience_s() * SECOND_NS), leave=lost)
             service_s = (now_ns() - before) / SECOND_NS
             each = max(2, min(_SHUTDOWN_OPERATIONS, int(self._close_bound() / 2 / service_s)))
             count = each * self._plan.workers
             self._send_now(count, Phase.MEASURED)
             # The first answer shows that workers are at it; the others are running or queued.
-            self._client.drain(now_ns() + round(self._plan.bounds.drain_s * SECOND_NS), leave=lost + count - 1)
+            self._client.drain(now_ns() + round(self._patience_s() * SECOND_NS), leave=lost + count - 1)
         self._close(cancel=cancel, backlog_s=each * service_s)
 
     def _close_cancelling(self) -> None:
@@ -301,11 +342,15 @@ class Lab:
     def _fault_seconds(self) -> float:
         return sum(fault.for_s + fault.patience_s for fault in self._plan.scenario.faults)
 
+    def _patience_s(self) -> float:
+        return self._plan.resolution_s(self._claims, self._start_s)
+
     def _drain_bound(self) -> float:
-        return max(self._plan.bounds.drain_s, 3 * self._claims.detection_s) + _SLACK_S
+        return self._patience_s() + _SLACK_S
 
     def _close_bound(self) -> float:
-        return max(self._plan.bounds.close_s, 3 * self._claims.detection_s)
+        # A close may have to wait for workers that are just being started.
+        return max(self._plan.bounds.close_s, 3 * self._claims.detection_s) + STARTS * self._start_s
 
 
 def _unweighted(kind: Kind) -> Kind:

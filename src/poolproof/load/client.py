@@ -1,5 +1,7 @@
 """The client of a pool: sends prepared operations, sees how they end, and writes both down at once."""
 
+import dataclasses
+import pickle
 import random
 import threading
 from concurrent.futures import Future
@@ -94,6 +96,18 @@ class Client:
         columns.error[op] = columns.echoed[op] = -1
         return op
 
+    def set_deadlines(self, first: int, deadlines: list[int]) -> None:
+        """Give operations that were prepared their deadlines, now that the start of the load is known; 0 for none.
+
+        Args:
+            first: the number of the first of them.
+            deadlines: CLOCK_MONOTONIC moments, ns, one an operation.
+        """
+        for op, deadline in enumerate(deadlines, first):
+            if deadline:
+                self._operations[op] = dataclasses.replace(self._operations[op], deadline_ns=deadline)
+                self._columns.deadline[op] = deadline
+
     def send(self, op: int) -> bool:
         """Hand an operation to the pool; whether it was accepted. Whatever the pool raises is its answer."""
         columns = self._columns
@@ -148,6 +162,21 @@ class Client:
             return Outcome.WRONG, None
         right = kind.verify(self._operations[op].call.payload, answer[1])
         return (Outcome.OK if right else Outcome.WRONG), None
+
+    def fault_of_payload(self) -> tuple[str, str] | None:
+        """The kind of an operation that did not come back right and whose payload does not pickle, and why it does not.
+
+        Some pools need no pickling, others have a way of their own; where the result is right, nobody asks.
+        """
+        columns = self._columns
+        for op, operation in enumerate(self._operations):
+            if not columns.sent[op] or columns.outcome[op] in (Outcome.OK, Outcome.WRONG, Outcome.USER_ERROR):
+                continue
+            try:
+                pickle.dumps(operation.call.payload)
+            except Exception as error:  # a user's own `__reduce__` may raise anything
+                return operation.kind, f"{type(error).__name__}: {text_of(error)}"
+        return None
 
     @property
     def pending(self) -> int:

@@ -49,6 +49,7 @@ class Schedule:
         kind: index into `kinds`.
         session: the session, or -1.
         session_seq: how many operations of that session are due before it.
+        deadline_ns: ns after it is due by which it must have ended, or 0.
     """
 
     kinds: tuple[str, ...]
@@ -56,6 +57,7 @@ class Schedule:
     kind: npt.NDArray[np.uint8]
     session: npt.NDArray[np.int32]
     session_seq: npt.NDArray[np.int32]
+    deadline_ns: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.due_ns)
@@ -84,24 +86,27 @@ def schedule(load: Load, kinds: Mapping[str, Kind], seed: int) -> Schedule:
         moments.append(begin_s + PACERS[load.arrivals](step, rng))
         begin_s += step.seconds
     due_s = np.concatenate(moments)
+    # A burst is due when its first operation is; so many operations are still due in the same time.
+    due_s = due_s[np.arange(len(due_s)) // load.burst * load.burst]
     names = tuple(kinds)
     weights = np.array([kind.weight for kind in kinds.values()])
     kind = stream(seed, _KINDS).choice(len(names), size=len(due_s), p=weights / weights.sum()).astype(np.uint8)
 
+    deadline_s = np.concatenate([np.full(len(due_s), load.deadline_s), [placed.deadline_s for placed in load.placed]])
     due_s = np.concatenate([due_s, [placed.at_s for placed in load.placed]])
     kind = np.concatenate([kind, [names.index(placed.kind) for placed in load.placed]]).astype(np.uint8)
     order = np.argsort(due_s, kind="stable")
-    session = (
-        stream(seed, _SESSIONS).integers(0, load.sessions, size=len(due_s), dtype=np.int32)
-        if load.sessions
-        else np.full(len(due_s), -1, dtype=np.int32)
-    )
+    session = np.full(len(due_s), -1, dtype=np.int32)
+    if load.sessions:
+        bursts = stream(seed, _SESSIONS).integers(0, load.sessions, size=len(due_s), dtype=np.int32)
+        session = bursts[np.arange(len(due_s)) // load.burst]
     return Schedule(
         kinds=names,
         due_ns=np.rint(due_s[order] * SECOND_NS).astype(np.int64),
         kind=kind[order],
         session=session,
         session_seq=_sequence(session),
+        deadline_ns=np.rint(deadline_s[order] * SECOND_NS).astype(np.int64),
     )
 
 

@@ -1,12 +1,13 @@
 """The pools that ship with the kit, and how a target is found by name and built."""
 
-import importlib
 import inspect
 from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any, Final
 
+from poolproof import references
 from poolproof.errors import TargetError
+from poolproof.extras import require
 from poolproof.plan import Claims, Target
 from poolproof.pools.executor import ExecutorPool
 from poolproof.pools.protocol import Pool
@@ -14,24 +15,34 @@ from poolproof.pools.protocol import Pool
 __all__ = ["BUNDLED", "Pool", "build", "find_target"]
 
 BUNDLED: Final = {
+    "loky": "poolproof.pools.loky:make",
     "multiprocessing-pool": "poolproof.pools.multiprocessing_pool:make",
+    "pebble": "poolproof.pools.pebble:make",
     "process-pool-executor": "poolproof.pools.process_pool_executor:make",
+    "thread-pool-executor": "poolproof.pools.thread_pool_executor:make",
 }
 
 
-def find_target(name: str) -> Target:
-    """The target of a name. A user's module is not imported here: whatever it does, it does in the lab.
+def find_target(named: str | Callable[..., Any]) -> Target:
+    """The target of a name, or of a factory. A user's module is not imported here: what it does, it does in the lab.
 
     Raises:
-        TargetError: no such pool is bundled, and it is no `module:factory` either.
+        TargetError: no such pool is bundled, and it is no `module:factory` either; the extra of a bundled one is not
+            installed; the lab could not find that factory.
     """
-    factory = BUNDLED.get(name, name)
-    module_name, _, attribute = factory.partition(":")
-    if not (module_name and all(part.isidentifier() for part in f"{module_name}.{attribute}".split("."))):
+    if not isinstance(named, str):
+        reference = references.refer(named)
+        return Target(name=reference, factory=reference)
+    if named in BUNDLED:
+        require(named)
+        return Target(name=named, factory=BUNDLED[named])
+    if not references.is_reference(named):
         raise TargetError(
-            name, f"unknown target {name!r}: name one of {', '.join(sorted(BUNDLED))}, or module:factory of your own"
+            named,
+            f"unknown target {named!r}: name one of {', '.join(sorted(BUNDLED))}, or module:factory (or "
+            "script.py:factory) of your own",
         )
-    return Target(name=name, factory=factory)
+    return Target(name=named, factory=named)
 
 
 def build(target: Target, workers: int) -> Pool:
@@ -66,11 +77,10 @@ def build(target: Target, workers: int) -> Pool:
 
 
 def _factory(name: str, factory: str) -> Callable[..., Any]:
-    module_name, _, attribute = factory.partition(":")
     try:
-        found: Any = importlib.import_module(module_name)
-        for part in attribute.split("."):
-            found = getattr(found, part)
+        found = references.load(factory)
+    except TargetError:
+        raise
     except BaseException as error:  # whatever the user's module raises while it is imported, SystemExit included
         hint = "; is its folder on the path?" if isinstance(error, ModuleNotFoundError) else ""
         raise TargetError(

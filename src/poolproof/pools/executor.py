@@ -1,7 +1,9 @@
 """Any `concurrent.futures.Executor`, unadapted."""
 
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, Final
+
+import msgspec
 
 from poolproof.plan import Claims, Operation
 
@@ -17,7 +19,7 @@ class ExecutorPool:
 
     def __init__(self, executor: Executor, claims: Claims = EXECUTOR_CLAIMS) -> None:
         self._executor = executor
-        self.claims = claims
+        self.claims = msgspec.structs.replace(claims, in_process=isinstance(executor, ThreadPoolExecutor))
 
     def submit(self, operation: Operation) -> "Future[Any]":
         return self._executor.submit(operation.call)

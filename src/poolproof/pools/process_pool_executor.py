@@ -20,6 +20,7 @@ CLAIMS: Final[Claims] = msgspec.structs.replace(
         "survives-worker-death": Claim(made="declined", source=_BROKEN),
         "contains-the-blast": Claim(made="declined", source=_BROKEN),
         "restores-capacity": Claim(made="declined", source=_BROKEN),
+        "degrades-gracefully": Claim(made="declined", source=_BROKEN),
     },
 )
 

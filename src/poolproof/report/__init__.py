@@ -1,7 +1,17 @@
-"""Reports of a proof: for a terminal, for a program, and as a page."""
+"""Reports of proofs: for a terminal, for a program, in Markdown, and as a page."""
 
 from poolproof.report.machine import as_object, comparison, write_json
+from poolproof.report.markdown import as_markdown, write_markdown
 from poolproof.report.page import write_page
 from poolproof.report.terminal import show_comparison, show_proof
 
-__all__ = ["as_object", "comparison", "show_comparison", "show_proof", "write_json", "write_page"]
+__all__ = [
+    "as_markdown",
+    "as_object",
+    "comparison",
+    "show_comparison",
+    "show_proof",
+    "write_json",
+    "write_markdown",
+    "write_page",
+]

@@ -1,143 +1,77 @@
-"""What a proof looks like in a terminal and in a pipe: a table of promises, the story of each broken one, the load."""
+"""What a proof and a comparison look like in a terminal."""
+
+from collections.abc import Sequence
+from typing import Final
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from poolproof.experiment import COUNTED, Outcome, Proof
+from poolproof.experiment import Proof
+from poolproof.report import tables
 
-MARKS = {"kept": "✓ kept", "broken": "✗ broken", "unknown": "? unknown", None: "– not examined"}
-STYLES = {"kept": "green", "broken": "bold red", "unknown": "yellow", None: "dim"}
-_STORIES = 4
+STYLES: Final = {"kept": "green", "broken": "bold red", "unknown": "yellow", None: ""}
+_IN_FULL: Final = 4
+_IN_SHORT: Final = 1
 
 
 def show_proof(proof: Proof, console: Console) -> None:
     """Print one proof: its verdict first."""
     console.print()
-    console.print(headline(proof))
-    console.print(promise_table([proof]))
-    _show_stories(proof, console)
-    console.print(load_table(proof))
+    _print_headline(proof, console)
+    _print_grid(tables.promises([proof]), console)
+    _print_legend(console)
+    _print_stories([proof], console)
+    _print_notices(proof, console)
+    _print_grid(tables.details(proof), console)
 
 
-def show_comparison(proofs: list[Proof], console: Console) -> None:
-    """Print several proofs side by side, then the story of each."""
+def show_comparison(proofs: Sequence[Proof], console: Console) -> None:
+    """Print several proofs side by side, then the story of each broken cell."""
     console.print()
     for proof in proofs:
-        console.print(headline(proof))
-    console.print(promise_table(proofs))
+        _print_headline(proof, console)
+    _print_grid(tables.promises(proofs), console)
+    _print_legend(console)
+    _print_stories(proofs, console)
     for proof in proofs:
-        _show_stories(proof, console)
-        console.print(load_table(proof))
+        _print_notices(proof, console)
+    for grid in tables.figures(proofs):
+        _print_grid(grid, console)
 
 
-def headline(proof: Proof) -> Text:
-    """The verdict in one line."""
-    broken = [
-        name for name, promise in proof.promises.items() if promise.made in COUNTED and promise.verdict == "broken"
-    ]
-    unsure = [
-        name for name, promise in proof.promises.items() if promise.made in COUNTED and promise.verdict == "unknown"
-    ]
-    told = {
-        "kept": "every promise that counts was kept",
-        "broken": f"broke {', '.join(broken)}",
-        "unknown": f"could not tell about {', '.join(unsure) or 'anything'}",
-    }[proof.verdict]
-    return Text.assemble(
-        (MARKS[proof.verdict].upper(), STYLES[proof.verdict]),
-        f"  {proof.target}: {told}  (layer {proof.layer}, workload {proof.workload}, seed {proof.seed})",
-    )
+def _print_headline(proof: Proof, console: Console) -> None:
+    mark = f"{tables.MARKS[proof.verdict]} {proof.verdict.upper()}"
+    console.print(Text.assemble((mark, STYLES[proof.verdict]), f"  {tables.headline(proof)}"))
 
 
-def promise_table(proofs: list[Proof]) -> Table:
-    """Promises as rows, targets as columns; how the target stands to the promise, and whether it kept it."""
-    table = Table(title="Promises (implied and promised ones count)", title_justify="left")
-    table.add_column("promise", no_wrap=True)
-    for proof in proofs:
-        table.add_column(Text(proof.target))
-    for name in proofs[0].promises:
-        cells = []
-        for proof in proofs:
-            promise = proof.promises[name]
-            counts = promise.made in COUNTED
-            cells.append(
-                Text.assemble(
-                    (MARKS[promise.verdict], STYLES[promise.verdict] if counts else "dim"),
-                    (f"  {promise.made}", "" if counts else "dim"),
-                )
-            )
-        table.add_row(Text(name), *cells)
-    return table
+def _print_legend(console: Console) -> None:
+    console.print(Text(tables.LEGEND, style="dim"))
 
 
-def load_table(proof: Proof) -> Table:
-    """The figures of each scenario."""
-    table = Table(title=Text(f"{proof.target}: load, faults and recovery"), title_justify="left")
-    table.add_column("scenario", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    for name in (
-        "offered",
-        "completed",
-        "failed",
-        "unresolved",
-        "p50 ms",
-        "p95 ms",
-        "p99 ms",
-        "own lag p99",
-        "detect",
-        "capacity",
-        "steady",
-    ):
-        table.add_column(name, justify="right")
-    for outcome in proof.scenarios:
-        load = outcome.load
-        table.add_row(
-            Text(outcome.name),
-            Text(MARKS[outcome.verdict], STYLES[outcome.verdict]),
-            *(str(count) for count in (load.offered, load.completed, load.failed, load.unresolved)),
-            *(_figure(load.response_ms[name]) for name in ("p50", "p95", "p99")),
-            _figure(load.lag_ms["p99"]),
-            *_recovery(outcome),
-        )
-    return table
+def _print_grid(grid: tables.Grid, console: Console) -> None:
+    table = Table(title=Text(grid.title), title_justify="left")
+    for number, head in enumerate(grid.head):
+        table.add_column(Text(head), no_wrap=number == 0)
+    for row in grid.rows:
+        table.add_row(*(Text(cell.text, style="dim" if cell.aside else STYLES[cell.verdict]) for cell in row))
+    console.print(table)
 
 
-def _recovery(outcome: Outcome) -> tuple[str, str, str]:
-    if outcome.recovery is None:
-        return ("", "", "")
-    moments = (outcome.recovery.detect_ms, outcome.recovery.capacity_ms, outcome.recovery.steady_ms)
-    told = ["never" if moment is None else f"{moment:.0f} ms" for moment in moments]
-    return (told[0], told[1], told[2])
-
-
-def _show_stories(proof: Proof, console: Console) -> None:
-    for name, promise in proof.promises.items():
-        if promise.verdict not in ("broken", "unknown"):
-            continue
+def _print_stories(proofs: Sequence[Proof], console: Console) -> None:
+    for story in tables.stories(proofs):
         console.print()
-        counts = "" if promise.made in COUNTED else f", {promise.made}: it does not count"
-        console.print(Text(f"{proof.target} · {name}: {promise.verdict}{counts}", style=STYLES[promise.verdict]))
-        seen: dict[str, int] = {}
-        for evidence in promise.evidence:
-            seen[evidence.scenario] = seen.get(evidence.scenario, 0) + 1
-            if seen[evidence.scenario] <= _STORIES:
-                where = f"[{evidence.scenario}] " if evidence.scenario else ""
-                console.print(Text(f"  {where}{evidence.text}"))
-    for outcome in proof.scenarios:
-        if outcome.generator.bottleneck:
-            console.print()
-            told = f"{proof.target} · {outcome.name}: its times can't be judged, {outcome.generator.bottleneck}"
-            console.print(Text(told, style="yellow"))
-        for error in outcome.errors[:_STORIES]:
-            told = f"{proof.target} · {outcome.name}: {error.count} operations ended with {error.type}: {error.message}"
-            console.print(Text(told.splitlines()[0], style="dim"))
-        for note in outcome.notes:
-            console.print()
-            console.print(Text(f"{proof.target} · noticed in {outcome.name}", style="bold"))
-            console.print(Text(f"  {note.text}"))
+        console.print(Text(story.headline, style=STYLES[story.verdict] if story.counts else "dim"))
+        for line in story.told(_IN_FULL if story.counts else _IN_SHORT):
+            console.print(Text(f"  {line}"))
+        if story.advice and story.counts:
+            console.print(Text(f"  To mend it: {story.advice}", style="italic"))
     console.print()
 
 
-def _figure(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.2f}"
+def _print_notices(proof: Proof, console: Console) -> None:
+    for where, text in tables.notices(proof):
+        console.print(Text(f"{proof.target} · {where}: {text}", style="yellow"))
+    for where, text in tables.errors(proof):
+        console.print(Text(f"{proof.target} · {where}: {text}", style="dim"))
+    console.print()

@@ -1,30 +1,48 @@
 """The workloads that ship with the kit, and how a workload is found by name."""
 
-import importlib
 import inspect
+from typing import Final
 
+from poolproof import references
 from poolproof.errors import TargetError
+from poolproof.extras import install_command, installed, require
 from poolproof.plan import Workload
 
-__all__ = ["BUNDLED", "load_workload", "reference"]
+__all__ = ["BUNDLED", "DEFAULT", "choose", "load_workload", "reference"]
 
-BUNDLED = {
+BUNDLED: Final = {
+    "digits": "poolproof.workloads.digits:workload",
     "scripted": "poolproof.workloads.scripted:workload",
+    "waits": "poolproof.workloads.scripted:waits",
 }
+
+DEFAULT: Final = "default"
+"""The name of real work where its extra is installed, else of the scripted workload."""
+
+
+def choose(name: str) -> tuple[str, str]:
+    """The workload that a configured name stands for, and why it is not the best one; empty where it is."""
+    if name != DEFAULT:
+        return name, ""
+    if installed("digits"):
+        return "digits", ""
+    return "scripted", f"scripted work, since real work needs {install_command('digits')}"
 
 
 def reference(name: str) -> str:
-    """The `module:name` under which workers find a workload.
+    """The `module:name` (or `script.py:name`) under which a workload is found.
 
     Raises:
-        TargetError: it is neither bundled nor of the form `module:name`.
+        TargetError: it is neither bundled nor a reference, or its extra is not installed.
     """
     if name in BUNDLED:
+        require(name)
         return BUNDLED[name]
-    module, colon, attribute = name.partition(":")
-    if not (module and colon and attribute):
+    if not references.is_reference(name):
         known = ", ".join(sorted(BUNDLED))
-        raise TargetError(name, f"unknown workload {name!r}: name one of {known}, or module:name of your own")
+        raise TargetError(
+            name, f"unknown workload {name!r}: name one of {known}, or module:name (or script.py:name) of your own"
+        )
     return name
 
 
@@ -34,11 +52,13 @@ def load_workload(name: str, service_ms: dict[str, float]) -> Workload:
     Raises:
         TargetError: it can't be imported, or is no workload.
     """
-    module_name, _, attribute = reference(name).partition(":")
+    found_at = reference(name)
     try:
-        found = getattr(importlib.import_module(module_name), attribute)
+        found = references.load(found_at)
         if inspect.isfunction(found):
             found = found(service_ms) if inspect.signature(found).parameters else found()
+    except TargetError:
+        raise
     except BaseException as error:  # whatever the user's module or function raises, SystemExit included
         raise TargetError(name, f"the workload {name!r} can't be loaded: {type(error).__name__}: {error}") from error
     if not isinstance(found, Workload):

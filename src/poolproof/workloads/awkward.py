@@ -93,7 +93,8 @@ def _was_taken(payload: Any, result: Any) -> bool:
 
 
 _HERE: Final = __name__
-_PICKLING: Final = (f"{_HERE}.RefusesToPickleError",)
+# The object's own refusal, or the standard library's exception for "can't be pickled", whoever raises it.
+_PICKLING: Final = (f"{_HERE}.RefusesToPickleError", "_pickle.PicklingError")
 
 workload: Final = Workload(
     kinds={

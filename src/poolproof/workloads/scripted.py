@@ -13,6 +13,12 @@ from poolproof.plan import Kind, Workload
 
 SERVICE_MS: Final = {"predict": 10.0, "batch": 50.0}
 
+WAIT_S: Final = 0.020
+"""What each operation of `waits` takes: n workers can do n / WAIT_S of them a second, whatever the machine."""
+
+OVERDUE_S: Final = 1.5
+"""What an operation of the kind `overdue` takes, if it is let: finite, so that a pool without deadlines survives it."""
+
 
 class ScriptedError(Exception):
     """What `fail` raises: an exception of the user's own, which a pool hands on as itself."""
@@ -89,5 +95,17 @@ def workload(service_ms: Mapping[str, float] = SERVICE_MS) -> Workload:
             "predict": Kind(weight=9, payload=waiting("predict"), call=obey, verify=expected),
             "batch": Kind(weight=1, payload=waiting("batch"), call=obey, verify=expected),
             "obey": Kind(weight=0, payload=lambda rng: ("answer", rng.getrandbits(32)), call=obey, verify=expected),
+        }
+    )
+
+
+def waits() -> Workload:
+    """Operations of one known length, for scenarios that load a pool in proportion to its capacity."""
+    return Workload(
+        kinds={
+            "wait": Kind(payload=lambda rng: ("wait", WAIT_S, rng.getrandbits(32)), call=obey, verify=expected),
+            "overdue": Kind(
+                weight=0, payload=lambda rng: ("wait", OVERDUE_S, rng.getrandbits(32)), call=obey, verify=expected
+            ),
         }
     )

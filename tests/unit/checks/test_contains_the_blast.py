@@ -3,6 +3,7 @@ import pytest
 from poolproof.checks.contains_the_blast import contains_the_blast
 from poolproof.checks.verdict import SHOWN
 from poolproof.history import Outcome, Phase
+from poolproof.plan import Claims
 from tests.unit.histories import KILL, KILL_PARENT, STALL, WORKER, Story, born
 
 
@@ -91,6 +92,41 @@ def test_an_operation_that_was_open_when_the_watch_ended_too_early_breaks_nothin
 
 def test_a_wrong_result_is_not_its_business() -> None:
     assert contains_the_blast(killed().op(2.0, outcome=Outcome.WRONG, by=12).watched(9).history())[0] == "kept"
+
+
+@pytest.mark.parametrize("outcome", [Outcome.POOL_ERROR, Outcome.REJECTED])
+def test_what_the_pool_refuses_as_documented_is_no_blast(outcome: Outcome) -> None:
+    story = killed().fails(3.0, "m.QueueFull", outcome=outcome).watched(9)
+    story.claims = Claims(overload=("m.QueueFull",))
+    assert contains_the_blast(story.history())[0] == "kept"
+
+
+def test_what_the_pool_refuses_by_any_other_type_is_a_blast() -> None:
+    story = killed().fails(3.0, "m.QueueFull", outcome=Outcome.REJECTED).watched(9)
+    story.claims = Claims(overload=("m.Other",), errors=("m.QueueFull",))
+    assert contains_the_blast(story.history())[0] == "broken"
+
+
+@pytest.mark.parametrize(("deadline", "verdict"), [(3.1, "kept"), (3.2, "broken")])
+def test_what_fails_once_its_deadline_has_passed_is_no_blast(deadline: float, verdict: str) -> None:
+    story = killed().fails(3.0, took=0.1, deadline=deadline).watched(9)
+    assert contains_the_blast(story.history())[0] == verdict
+
+
+def test_what_is_never_resolved_is_a_blast_whatever_its_deadline() -> None:
+    story = killed().hangs(3.0, by=12, deadline=3.1).watched(9)
+    assert contains_the_blast(story.history())[0] == "broken"
+
+
+def test_an_operation_of_a_session_that_the_dead_worker_had_served_may_fail() -> None:
+    story = killed().op(0.5, by=WORKER, session=2).fails(3.0, session=2).watched(9)
+    assert contains_the_blast(story.history())[0] == "kept"
+
+
+def test_an_operation_of_any_other_session_may_not_fail() -> None:
+    story = killed().op(0.5, by=WORKER, session=2).op(0.5, by=12, session=3).fails(3.0, session=3).watched(9)
+    verdict, evidence = contains_the_blast(story.history())
+    assert (verdict, evidence[0].op) == ("broken", 3)
 
 
 def test_an_awkward_operation_is_a_harm_to_the_others() -> None:

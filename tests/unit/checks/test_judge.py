@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import Literal
 
 import pytest
 
@@ -116,6 +117,41 @@ def test_a_fault_that_struck_raises_no_doubt() -> None:
 def test_nothing_is_kept_where_a_fault_found_no_worker_to_strike() -> None:
     story = Story.of(KILL, examines=(PROMISE,)).struck(0, 1.0, effective="pool-dead")
     assert the_finding(story).verdict == "unknown"
+
+
+def test_a_fault_that_found_the_pool_dead_after_another_had_struck_raises_no_doubt() -> None:
+    story = Story.of(KILL, KILL, examines=(PROMISE,)).struck(11, 1.0).struck(0, 2.0, fault=1, effective="pool-dead")
+    assert the_finding(story).verdict == "kept"
+
+
+def test_a_fault_that_found_the_pool_dead_before_any_other_had_struck_raises_a_doubt() -> None:
+    story = Story.of(KILL, KILL, examines=(PROMISE,)).struck(11, 2.0).struck(0, 1.0, fault=1, effective="pool-dead")
+    assert the_finding(story).verdict == "unknown"
+
+
+def test_a_fault_that_found_the_pool_dead_at_the_moment_of_another_raises_a_doubt() -> None:
+    story = Story.of(KILL, KILL, examines=(PROMISE,)).struck(11, 1.0).struck(0, 1.0, fault=1, effective="pool-dead")
+    assert the_finding(story).verdict == "unknown"
+
+
+@pytest.mark.parametrize("earlier", ["no", "pool-dead"])
+def test_a_fault_that_found_the_pool_dead_after_one_without_effect_raises_a_doubt(
+    earlier: Literal["no", "pool-dead"],
+) -> None:
+    story = Story.of(KILL, KILL, examines=(PROMISE,)).struck(11, 1.0, effective=earlier)
+    finding = the_finding(story.struck(0, 2.0, fault=1, effective="pool-dead", why="nobody was there"))
+    assert finding.verdict == "unknown"
+    assert "had no effect: nobody was there" in finding.evidence[1].text
+
+
+def test_a_fault_without_effect_raises_a_doubt_although_another_had_struck() -> None:
+    story = Story.of(KILL, KILL, examines=(PROMISE,)).struck(11, 1.0).struck(12, 2.0, fault=1, effective="no")
+    assert the_finding(story).verdict == "unknown"
+
+
+def test_a_fault_that_was_not_injected_raises_a_doubt_although_another_had_struck() -> None:
+    story = Story.of(KILL, KILL, KILL, examines=(PROMISE,)).struck(11, 1.0)
+    assert the_finding(story.struck(0, 2.0, fault=1, effective="pool-dead")).verdict == "unknown"
 
 
 def test_nothing_is_kept_where_the_workload_could_not_be_set_up() -> None:

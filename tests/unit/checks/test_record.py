@@ -1,16 +1,27 @@
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from poolproof.checks.record import (
     backlogged,
     describe,
     describe_some,
     effective,
+    ended_with,
     error_of,
+    expired,
     harms,
+    last_execution,
     observed_until,
+    shed,
     to_blame,
     unprovoked,
     unresolved,
+    worker_of,
 )
 from poolproof.checks.verdict import SHOWN
 from poolproof.history import Outcome, Phase
@@ -59,6 +70,61 @@ def test_case_3_what_an_earlier_life_of_the_same_pid_had_ended_is_not_to_blame()
     history = Story.of(KILL).op(0.8, 0.4, by=11).struck(11, 1.0).history()
     history.executions.start_time[:] = 7
     assert not to_blame(history).any()
+
+
+@pytest.mark.parametrize("later", [0.95, 1.5, 3.0])
+def test_case_4_what_belongs_to_a_session_that_a_victim_had_served_is_to_blame(later: float) -> None:
+    story = Story.of(KILL).op(0.5, by=11, session=3).fails(later, session=3).struck(11, 1.0)
+    assert blamed(story) == [False, True]
+
+
+def test_case_4_what_of_such_a_session_never_ended_is_to_blame() -> None:
+    story = Story.of(KILL).op(0.5, by=11, session=3).hangs(0.7, by=12, session=3).struck(11, 1.0)
+    assert blamed(story) == [False, True]
+
+
+@pytest.mark.parametrize(("took", "guilty"), [(0.2999, False), (0.3, True)])
+def test_case_4_what_of_such_a_session_was_delivered_before_the_blow_is_not_to_blame(took: float, guilty: bool) -> None:
+    story = Story.of(KILL).op(0.5, by=11, session=3).op(0.7, took, by=12, session=3).struck(11, 1.0)
+    assert blamed(story) == [False, guilty]
+
+
+def test_case_4_what_belongs_to_a_session_that_others_had_served_is_not_to_blame() -> None:
+    story = Story.of(KILL).op(0.5, by=11, session=3).op(0.5, by=12, session=4).fails(1.5, session=4).struck(11, 1.0)
+    assert blamed(story) == [False, False, False]
+
+
+def test_case_4_what_has_no_session_is_not_to_blame_for_what_a_victim_had_served() -> None:
+    story = Story.of(KILL).op(0.5, by=11).op(0.6, by=11, session=3).fails(1.5).struck(11, 1.0)
+    assert blamed(story) == [False, False, False]
+
+
+def test_case_4_a_session_that_a_victim_began_to_serve_after_the_blow_is_not_to_blame() -> None:
+    story = Story.of(STALL).struck(11, 1.0, 2.0).op(2.5, by=11, session=3).fails(3.0, session=3)
+    assert blamed(story) == [False, False]
+
+
+def test_case_4_a_session_that_a_victim_had_served_for_the_first_time_long_ago_is_to_blame() -> None:
+    story = Story.of(KILL).op(0.1, by=11, session=3).ops(3, 0.5, by=11).fails(1.5, session=3).struck(11, 1.0)
+    assert blamed(story)[-1]
+
+
+def test_case_4_the_sessions_of_every_victim_are_to_blame() -> None:
+    story = Story.of(KILL, KILL).op(0.1, by=11, session=3).op(0.1, by=12, session=4).op(0.1, by=13, session=5)
+    story.struck(11, 1.0).struck(12, 2.0, fault=1)
+    story.fails(2.5, session=3).fails(2.5, session=4).fails(2.5, session=5)
+    assert blamed(story)[3:] == [True, True, False]
+
+
+def test_case_4_a_fault_without_effect_costs_no_session() -> None:
+    story = Story.of(KILL).op(0.5, by=11, session=3).fails(1.5, session=3).struck(11, 1.0, effective="no")
+    assert blamed(story) == [False, False]
+
+
+@pytest.mark.parametrize("unknown", [-1, 2, 9])
+def test_case_4_records_of_operations_that_the_client_does_not_know_tell_of_no_session(unknown: int) -> None:
+    story = Story.of(KILL).op(0.5, by=12, session=3).fails(1.5, session=3)
+    assert blamed(story.ran(unknown, 11, 0.6, 0.7).struck(11, 1.0)) == [False, False]
 
 
 def test_what_a_worker_had_begun_that_died_by_itself_is_not_to_blame() -> None:
@@ -224,6 +290,205 @@ def test_harms_are_told_in_the_order_of_time() -> None:
     assert [harm.begin for harm in harms(story.history())] == [ns(0.5), ns(1.0), ns(1.5), ns(2.0)]
 
 
+def run_of(data: st.DataObject) -> Story:
+    """A story of a few operations, workers, sessions and kills, in which anything may have come at any moment."""
+    moments = st.integers(0, 12)
+    story = Story.of(KILL, KILL, STALL)
+    for _ in range(data.draw(st.integers(0, 6))):
+        took = data.draw(st.none() | st.integers(0, 8))
+        session = data.draw(st.integers(-1, 1))
+        kind = data.draw(st.sampled_from(("predict", "predict", "raises")))
+        phase = data.draw(st.sampled_from((Phase.MEASURED, Phase.MEASURED, Phase.AFTER_CLOSE)))
+        story.op(data.draw(moments), took, by=None, session=session, kind=kind, phase=phase)
+    for _ in range(data.draw(st.integers(0, 8))):
+        op, pid, life = data.draw(st.integers(-1, 6)), data.draw(st.integers(11, 12)), data.draw(st.integers(1, 2))
+        started = data.draw(moments)
+        ended = data.draw(st.none() | st.integers(started, 12))
+        story.ran(op, pid, started, ended, life=100 * pid if life == 1 else 7)
+    for fault in range(data.draw(st.integers(0, 3))):
+        held = tuple(data.draw(st.lists(st.integers(-1, 7), max_size=2)))
+        effective: Literal["yes", "no"] = data.draw(st.sampled_from(("yes", "no")))
+        story.struck(data.draw(st.integers(11, 12)), data.draw(moments), held=held, fault=fault, effective=effective)
+    for pid in (11, 12):
+        if data.draw(st.booleans()):
+            story.lived(pid, gone=data.draw(st.none() | moments))
+    return story.watched(data.draw(st.integers(20, 23)))
+
+
+@given(st.data())
+def test_to_blame_are_those_that_the_four_cases_name_one_by_one(data: st.DataObject) -> None:
+    history = run_of(data).history()
+    operations, executions = history.operations, history.executions
+    count = len(operations)
+
+    def guilty(op: int) -> bool:
+        if history.kind_of(op) == "raises":
+            return True
+        for fault in history.faults:
+            if fault.effective != "yes":
+                continue
+            begun = {
+                ran
+                for row, ran in enumerate(executions.op.tolist())
+                if (executions.pid[row], executions.start_time[row]) == (fault.pid, fault.start_time)
+                and executions.started[row] < fault.begin
+            }
+            sessions = {int(operations.session[ran]) for ran in begun if 0 <= ran < count} - {-1}
+            undelivered = operations.done[op] == 0 or operations.done[op] >= fault.begin
+            if op in fault.held or (undelivered and (op in begun or operations.session[op] in sessions)):
+                return True
+        return False
+
+    assert to_blame(history).tolist() == [guilty(op) for op in range(count)]
+
+
+# --- how operations ended -----------------------------------------------------------------------------------------
+
+
+FULL = Claims(overload=("m.QueueFull",))
+
+
+def ended(story: Story, *types: str) -> list[bool]:
+    return [bool(mask) for mask in ended_with(story.history(), types)]
+
+
+@pytest.mark.parametrize("outcome", [Outcome.POOL_ERROR, Outcome.REJECTED])
+def test_what_ended_with_an_error_is_told_by_its_type(outcome: Outcome) -> None:
+    assert ended(Story().fails(0.1, "m.A", outcome=outcome).fails(0.2, "m.B", outcome=outcome), "m.A") == [True, False]
+
+
+def test_what_ended_with_an_error_is_told_by_a_base_of_it() -> None:
+    story = Story().fails(0.1, "m.A", bases=("m.Base", "builtins.Exception")).fails(0.2, "m.B")
+    assert ended(story, "m.Base") == [True, False]
+
+
+def test_any_of_several_types_will_do() -> None:
+    assert ended(Story().fails(0.1, "m.A").fails(0.2, "m.B").fails(0.3, "m.C"), "m.C", "m.A") == [True, False, True]
+
+
+def test_without_a_type_nothing_ended_so() -> None:
+    assert ended(Story().fails(0.1, "m.A").op(0.2)) == [False, False]
+
+
+def test_what_ended_without_an_error_ended_with_none_of_a_type() -> None:
+    assert ended(Story().op(0.1).op(0.2, outcome=Outcome.CANCELLED).fails(0.3, "m.A"), "m.A") == [False, False, True]
+
+
+@pytest.mark.parametrize("outcome", [Outcome.OK, Outcome.WRONG, Outcome.USER_ERROR, Outcome.CANCELLED])
+def test_the_type_of_an_error_that_is_not_the_pools_does_not_matter(outcome: Outcome) -> None:
+    assert ended(Story().fails(0.1, "m.A", outcome=outcome), "m.A") == [False]
+
+
+def test_what_was_refused_by_a_documented_type_was_shed() -> None:
+    story = Story(claims=FULL).fails(0.1, "m.QueueFull", outcome=Outcome.REJECTED).fails(0.2, "m.Other").op(0.3)
+    assert shed(story.history()).tolist() == [True, False, False]
+
+
+def test_nothing_was_shed_by_a_pool_that_documents_no_refusal() -> None:
+    story = Story(claims=Claims(errors=("m.QueueFull",))).fails(0.1, "m.QueueFull", outcome=Outcome.REJECTED)
+    assert shed(story.history()).tolist() == [False]
+
+
+@pytest.mark.parametrize("outcome", [Outcome.POOL_ERROR, Outcome.REJECTED, Outcome.CANCELLED])
+@pytest.mark.parametrize(("took", "passed"), [(0.4999, False), (0.5, True), (2.0, True)])
+def test_what_failed_at_its_deadline_or_later_expired(outcome: Outcome, took: float, passed: bool) -> None:
+    story = Story().fails(1.0, took=took, deadline=1.5, outcome=outcome)
+    assert expired(story.history()).tolist() == [passed]
+
+
+def test_what_had_no_deadline_did_not_expire() -> None:
+    assert expired(Story().fails(1.0).history()).tolist() == [False]
+
+
+@pytest.mark.parametrize("outcome", [Outcome.OK, Outcome.WRONG, Outcome.USER_ERROR])
+def test_what_did_not_fail_did_not_expire_however_late(outcome: Outcome) -> None:
+    assert expired(Story().op(1.0, 2.0, deadline=1.5, outcome=outcome).history()).tolist() == [False]
+
+
+def test_what_never_ended_did_not_expire() -> None:
+    assert expired(Story().hangs(1.0, deadline=1.5).watched(9.0).history()).tolist() == [False]
+
+
+# --- who ran them -------------------------------------------------------------------------------------------------
+
+
+def test_the_last_execution_of_an_operation_is_the_one_that_began_last() -> None:
+    story = Story().op(0.1, by=None).op(0.1, by=None).ran(0, 12, 0.5, 0.6).ran(0, 11, 0.2, 0.3).ran(1, 13, 0.4, 0.5)
+    assert last_execution(story.history()).tolist() == [2, 1]
+
+
+def test_an_operation_that_was_never_begun_has_no_last_execution() -> None:
+    assert last_execution(Story().op(0.1, by=None).op(0.2).history()).tolist() == [-1, 0]
+
+
+def test_without_executions_no_operation_has_a_last_one() -> None:
+    assert last_execution(Story().op(0.1, by=None).history()).tolist() == [-1]
+
+
+@given(st.integers(0, 5), st.lists(st.tuples(st.integers(-2, 7), st.integers(0, 9)), max_size=20))
+def test_the_last_execution_is_what_a_loop_over_them_finds(operations: int, ran: list[tuple[int, int]]) -> None:
+    story = Story().ops(operations, 0.0, by=None)
+    for op, started in ran:
+        story.ran(op, 11, started, None)
+    history = story.history()
+    last = dict.fromkeys(range(operations), -1)
+    for row, op in enumerate(history.executions.op.tolist()):
+        if op in last:
+            last[op] = row
+    assert last_execution(history).tolist() == list(last.values())
+
+
+def told_apart(story: Story) -> list[int]:
+    history = story.history()
+    return [int(number) for number in worker_of(history, np.arange(len(history.executions)))[0]]
+
+
+IN_PROCESS = Claims(in_process=True)
+
+
+def test_two_processes_are_two_workers() -> None:
+    assert told_apart(Story().op(0.1, by=11).op(0.2, by=12).op(0.3, by=11)) == [0, 1, 0]
+
+
+def test_two_lives_of_one_pid_are_two_workers() -> None:
+    assert told_apart(Story().op(0.1, by=11, life=5).op(0.2, by=11, life=6)) == [0, 1]
+
+
+def test_two_processes_of_one_start_time_are_two_workers() -> None:
+    assert told_apart(Story().op(0.1, by=11, life=5).op(0.2, by=12, life=5)) == [0, 1]
+
+
+def test_two_threads_of_a_worker_process_are_one_worker() -> None:
+    assert told_apart(Story().op(0.1, tid=1).op(0.2, tid=2)) == [0, 0]
+
+
+def test_two_threads_are_two_workers_where_the_pool_works_in_its_own_process() -> None:
+    assert told_apart(Story(claims=IN_PROCESS).op(0.1, tid=1).op(0.2, tid=2).op(0.3, tid=1)) == [0, 1, 0]
+
+
+def test_threads_of_one_number_in_two_processes_are_two_workers() -> None:
+    assert told_apart(Story(claims=IN_PROCESS).op(0.1, by=11, tid=1).op(0.2, by=12, tid=1)) == [0, 1]
+
+
+WORKERS = st.lists(st.tuples(*(st.sampled_from((1, 7, limit)) for limit in (1 << 22, 1 << 39, 1 << 22))), max_size=12)
+
+
+@given(WORKERS, st.booleans(), st.data())
+def test_workers_are_told_apart_by_all_of_what_they_are(
+    ran: list[tuple[int, int, int]], in_process: bool, data: st.DataObject
+) -> None:
+    story = Story(claims=Claims(in_process=in_process)).op(0.0, by=None)
+    for number, (pid, life, tid) in enumerate(ran):
+        story.ran(0, pid, number, None, life=life, tid=tid)
+    chosen = data.draw(st.lists(st.integers(0, len(ran) - 1), unique=True)) if ran else []
+    worker, one_row = worker_of(story.history(), np.array(chosen, dtype=np.int64))
+    identities = [ran[row] if in_process else ran[row][:2] for row in chosen]
+    assert len(one_row) == len(set(identities))
+    for number, identity in zip(worker, identities, strict=True):
+        of_one_row = ran[one_row[number]]
+        assert (of_one_row if in_process else of_one_row[:2]) == identity
+
+
 # --- unprovoked ---------------------------------------------------------------------------------------------------
 
 
@@ -283,6 +548,15 @@ def test_a_close_before_the_measured_window_provokes_nothing() -> None:
 def test_the_first_of_all_harms_ends_what_is_unprovoked() -> None:
     story = Story.of(KILL).fails(0.3).fails(0.7).fails(1.2).struck(11, 1.0).op(0.5, kind="raises").closes(2.0)
     assert blameless(story) == [True, False, False, False]
+
+
+def test_what_the_pool_documents_that_it_refuses_is_no_failure() -> None:
+    story = Story(claims=FULL).fails(0.2, "m.QueueFull", outcome=Outcome.REJECTED)
+    assert blameless(story.fails(0.3, "m.Other", outcome=Outcome.REJECTED).watched(9.0)) == [False, True]
+
+
+def test_what_failed_once_its_deadline_had_passed_is_no_failure() -> None:
+    assert blameless(Story().fails(0.2, deadline=0.3).fails(0.4, deadline=0.6).watched(9.0)) == [False, True]
 
 
 # --- backlogged: the patience is 3 s ------------------------------------------------------------------------------
@@ -358,6 +632,37 @@ def test_what_ended_before_a_silence_is_not_judged_by_it() -> None:
 def test_what_saw_less_of_a_silence_than_the_patience_is_not_judged_by_it() -> None:
     story = answering(2.0).ops(8, 5.5, 0.5).watched(9.5)
     assert waits(story.hangs(3.0, by=None))
+
+
+@given(st.data())
+def test_backlogged_is_what_its_four_conditions_tell_one_by_one(data: st.DataObject) -> None:
+    history = run_of(data).history()
+    operations, executions = history.operations, history.executions
+    patience, end = 3_000_000_000, observed_until(history)
+    answers = sorted(
+        int(done)
+        for done, phase in zip(operations.done, operations.phase, strict=True)
+        if done and phase != Phase.AFTER_CLOSE
+    )
+    gone = {(life.pid, life.start_time) for life in history.incarnations if life.gone}
+
+    def delayed(op: int) -> bool:
+        until = int(operations.done[op]) or end
+        rows = [row for row, ran in enumerate(executions.op) if ran == op]
+        begun = max((int(executions.started[row]) for row in rows), default=0)
+        if begun and until - begun >= patience:
+            return False
+        if any(
+            executions.ended[row] == 0 and (executions.pid[row], executions.start_time[row]) in gone for row in rows
+        ):
+            return False
+        return bool(answers) and not any(
+            after - before >= patience and min(until, after) - max(int(operations.sent[op]), before) >= patience
+            for before, after in pairwise([*answers, end])
+        )
+
+    everything = np.ones(len(operations), dtype=bool)
+    assert backlogged(history, everything).tolist() == [delayed(op) for op in range(len(operations))]
 
 
 def test_the_patience_with_a_pool_that_notices_slowly_is_three_times_that() -> None:

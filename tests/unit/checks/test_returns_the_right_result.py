@@ -1,10 +1,12 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from poolproof.checks.returns_the_right_result import returns_the_right_result
+from poolproof.checks.returns_the_right_result import ENOUGH, returns_the_right_result
 from poolproof.checks.verdict import SHOWN
-from poolproof.history import Outcome
+from poolproof.history import Outcome, Phase
+from poolproof.plan import Claims
 from tests.unit.histories import KILL, WORKER, Story
 
 
@@ -117,3 +119,92 @@ def test_wrong_results_are_told_before_failures_that_nothing_had_provoked() -> N
     story = Story().fails(0.1).op(0.2, outcome=Outcome.WRONG, echoed=0).watched(9.0)
     verdict, evidence = returns_the_right_result(story.history())
     assert (verdict, [entry.op for entry in evidence]) == ("broken", [1, 0])
+
+
+# --- a pool that shut itself --------------------------------------------------------------------------------------
+
+
+def refusing(count: int, start: float = 1.0, **more: Any) -> Story:
+    """A pool that answered an operation and then refused so many."""
+    story = Story().op(0.1)
+    for number in range(count):
+        story.fails(start + number / 100, "m.Closed", outcome=Outcome.REJECTED, took=0.001, **more)
+    return story.watched(9.0)
+
+
+def test_it_is_broken_by_a_pool_that_takes_nothing_any_more_although_nobody_closed_it() -> None:
+    verdict, evidence = returns_the_right_result(refusing(ENOUGH).history())
+    assert (verdict, evidence[0].at_s) == ("broken", 1.0)
+    assert evidence[0].text == (
+        "it took nothing any more from 1.000 s on, although nobody had closed it and nothing had been harmed"
+    )
+
+
+def test_its_evidence_of_a_pool_that_shut_itself_names_what_was_refused() -> None:
+    _, (_, *refused) = returns_the_right_result(refusing(ENOUGH).history())
+    assert [entry.op for entry in refused] == [*range(1, SHOWN + 1), None]
+    assert "was refused (m.Closed: it failed); no worker began it" in refused[0].text
+
+
+def test_it_is_unknown_when_too_little_was_offered_to_a_pool_that_took_nothing_any_more() -> None:
+    assert returns_the_right_result(refusing(ENOUGH - 1).history())[0] == "unknown"
+
+
+def test_it_is_unknown_when_the_pool_took_something_after_it_had_refused() -> None:
+    assert returns_the_right_result(refusing(3 * ENOUGH).op(1.5).history())[0] == "unknown"
+
+
+@pytest.mark.parametrize("count", [ENOUGH - 1, ENOUGH])
+def test_only_what_was_refused_after_the_last_that_was_taken_counts(count: int) -> None:
+    story = refusing(5, 0.2).op(0.5)
+    for number in range(count):
+        story.fails(1.0 + number / 100, "m.Closed", outcome=Outcome.REJECTED)
+    verdict, evidence = returns_the_right_result(story.history())
+    assert (verdict, evidence[0].at_s) == (("broken", 1.0) if count == ENOUGH else ("unknown", 0.2))
+
+
+def test_a_pool_that_refused_from_the_first_operation_on_shut_itself() -> None:
+    story = Story()
+    for number in range(ENOUGH):
+        story.fails(0.1 + number / 100, outcome=Outcome.REJECTED)
+    verdict, evidence = returns_the_right_result(story.watched(9.0).history())
+    assert (verdict, evidence[0].at_s) == ("broken", 0.1)
+
+
+@pytest.mark.parametrize("phase", [Phase.WARM_UP, Phase.PROBE, Phase.AFTER_CLOSE])
+def test_what_was_refused_outside_of_the_measured_window_does_not_count(phase: Phase) -> None:
+    assert returns_the_right_result(refusing(3 * ENOUGH, phase=phase).history())[0] != "broken"
+
+
+@pytest.mark.parametrize("phase", [Phase.WARM_UP, Phase.PROBE, Phase.AFTER_CLOSE])
+def test_what_was_taken_outside_of_the_measured_window_does_not_count(phase: Phase) -> None:
+    assert returns_the_right_result(refusing(ENOUGH).op(5.0, phase=phase).history())[0] == "broken"
+
+
+def test_operations_that_were_never_sent_were_not_taken() -> None:
+    story = refusing(ENOUGH).ops(3, 2.0, took=None, sent=False, by=None)
+    assert returns_the_right_result(story.history())[0] == "broken"
+
+
+def test_a_pool_that_took_nothing_after_a_harm_did_not_shut_itself() -> None:
+    story = Story.of(KILL).op(0.1).struck(WORKER, 0.5)
+    for number in range(3 * ENOUGH):
+        story.fails(1.0 + number / 100, outcome=Outcome.REJECTED)
+    assert returns_the_right_result(story.watched(9.0).history()) == ("kept", [])
+
+
+def test_a_pool_that_refuses_too_much_as_documented_did_not_shut_itself() -> None:
+    story = refusing(3 * ENOUGH)
+    story.claims = Claims(overload=("m.Closed",))
+    assert returns_the_right_result(story.history()) == ("kept", [])
+
+
+def test_a_failure_at_a_deadline_is_not_its_business() -> None:
+    assert returns_the_right_result(Story().op(0.1).fails(0.2, deadline=0.3).watched(9.0).history()) == ("kept", [])
+
+
+def test_wrong_results_are_told_before_a_pool_that_shut_itself() -> None:
+    story = refusing(ENOUGH)
+    history = story.op(0.2, outcome=Outcome.WRONG, echoed=0).history()
+    _, evidence = returns_the_right_result(history)
+    assert (evidence[0].op, evidence[1].at_s) == (ENOUGH + 1, 1.0)

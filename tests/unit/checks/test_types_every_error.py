@@ -24,6 +24,18 @@ def test_it_is_kept_when_a_base_of_the_error_is_documented() -> None:
 
 
 @pytest.mark.parametrize("outcome", [Outcome.POOL_ERROR, Outcome.REJECTED])
+def test_a_type_that_is_documented_as_a_refusal_of_too_much_needs_no_other_documentation(outcome: Outcome) -> None:
+    story = Story(claims=Claims(overload=("some.QueueFull",)))
+    story.fails(0.1, "some.QueueFull", outcome=outcome).fails(0.2, "some.Full", bases=("some.QueueFull",))
+    assert types_every_error(story.history())[0] == "kept"
+
+
+def test_an_error_at_the_deadline_needs_documentation_like_any_other() -> None:
+    verdict, evidence = types_every_error(Story(claims=LISTED).fails(0.1, "some.Late", deadline=0.15).history())
+    assert (verdict, [entry.op for entry in evidence]) == ("broken", [0])
+
+
+@pytest.mark.parametrize("outcome", [Outcome.POOL_ERROR, Outcome.REJECTED])
 def test_it_is_broken_by_an_error_that_the_pool_does_not_document(outcome: Outcome) -> None:
     story = Story(claims=LISTED).fails(0.1, "some.BrokenPool").fails(0.2, "builtins.OSError", outcome=outcome)
     verdict, evidence = types_every_error(story.history())

@@ -1,16 +1,23 @@
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from poolproof import extras
 from poolproof import plan as plans
 from poolproof.checks import Verdict
 from poolproof.config import load_config
 from poolproof.errors import BlastRadiusError, HistoryError, PoolproofError, TargetError, UsageError
-from poolproof.experiment import Proof, combine, judge_folder, plan_proof
-from poolproof.experiment.proof import LOCK, _home, _make_empty
+from poolproof.experiment import SCENARIOS, Proof, combine, judge_folder, plan_proof, prove
+from poolproof.experiment.proof import LOCK, _for_threads, _home, _make_empty
+from poolproof.experiment.scenarios import SESSIONS_PER_WORKER
 from poolproof.history import History, save
+from poolproof.lab.launch import Progress
 from poolproof.plan import IMPLIED, PROMISES, Claim, Claims, Plan
-from tests.unit.histories import KILL, STALL, Story, promised
+from tests.unit import samples
+from tests.unit.histories import KILL, KILL_PARENT, STALL, Story, make_plan, promised
 
 CAPACITY = "restores-capacity"
 
@@ -118,10 +125,48 @@ def test_a_scenario_that_does_not_apply_to_the_pool_neither_helps_nor_harms() ->
     assert (found.verdict, found.promises[CAPACITY].verdict) == ("kept", "kept")
 
 
-def test_a_scenario_that_does_not_apply_to_the_pool_says_so() -> None:
-    odd = Story.of(KILL, examines=(CAPACITY,)).struck(0, 1.0, effective="inapplicable")
-    (note,) = combine([(odd.history(), "")]).scenarios[0].notes
-    assert "it does not apply" in note.text
+def inapplicable(name: str = "kill-one") -> History:
+    """A history whose fault found no worker process to harm."""
+    return Story.of(KILL, examines=(CAPACITY,), name=name).struck(0, 1.0, effective="inapplicable").history()
+
+
+NO_PROCESS = "the pool works inside its own process: there is no worker process to harm"
+
+
+def test_a_scenario_that_does_not_apply_to_the_pool_is_skipped_with_the_reason() -> None:
+    found = combine([(inapplicable(), ""), (seen("kept"), "")])
+    assert (found.skipped, [outcome.name for outcome in found.scenarios]) == ({"kill-one": NO_PROCESS}, ["story"])
+
+
+def test_a_promise_that_only_skipped_scenarios_examine_is_null_and_names_them() -> None:
+    found = combine([(inapplicable("kill-one"), ""), (inapplicable("kill-idle"), "")]).promises[CAPACITY]
+    assert (found.verdict, [(entry.scenario, entry.text) for entry in found.evidence]) == (
+        None,
+        [
+            ("", "none of the scenarios that were run examines it"),
+            ("kill-one", NO_PROCESS),
+            ("kill-idle", NO_PROCESS),
+        ],
+    )
+
+
+def test_where_no_scenario_applies_to_the_pool_nothing_could_be_told() -> None:
+    assert combine([(inapplicable(), "")]).verdict == "unknown"
+
+
+def test_nothing_is_skipped_where_every_scenario_applies() -> None:
+    assert proof("kept", "broken").skipped == {}
+
+
+def test_a_proof_of_nothing_is_refused() -> None:
+    with pytest.raises(UsageError, match="nothing was run"):
+        combine([])
+
+
+def test_runs_of_different_proofs_are_not_judged_together() -> None:
+    other = Story(msgspec.structs.replace(make_plan(target="another-pool"), seed=7)).history()
+    with pytest.raises(UsageError, match=r"\(some-pool with seed 1, another-pool with seed 7\)"):
+        combine([(seen("kept"), ""), (other, "")])
 
 
 def test_a_stall_that_was_noticed_is_not_noted() -> None:
@@ -145,15 +190,15 @@ def planned(
 
 def test_a_proof_has_a_plan_for_each_scenario() -> None:
     found = plan_proof("process-pool-executor", load_config(2), layer=2, seed=5)
-    assert len(found) == 8
+    assert [plan.scenario.name for plan in found] == list(SCENARIOS)
     assert {plan.seed for plan in found} == {5}
 
 
 def test_a_plan_carries_the_configuration() -> None:
-    effective = load_config(3, None, {"pool.workers": 6})
+    effective = load_config(3, None, {"pool.workers": 6, "load.workload": "mine:workload"})
     (plan,) = plan_proof("multiprocessing-pool", effective, layer=3, seed=5, scenarios=("steady",))
     config = effective.config
-    assert (plan.workers, plan.layer, plan.workload) == (6, 3, "scripted")
+    assert (plan.workers, plan.layer, plan.workload) == (6, 3, "mine:workload")
     assert (plan.bounds.close_s, plan.limits.max_share, plan.watch_s) == (
         config.bounds.close_s,
         config.limits.max_share,
@@ -175,6 +220,29 @@ def test_the_rate_grows_with_the_pool() -> None:
         )
         rates.append(plan.scenario.load.steps[0].rate)
     assert rates[1] == 2 * rates[0] > 0
+
+
+def test_the_scenario_of_sessions_has_as_many_as_go_with_the_workers() -> None:
+    (plan,) = planned({"pool.workers": 6}, scenarios=("sessions",))
+    assert plan.scenario.load.sessions == SESSIONS_PER_WORKER * 6
+
+
+@pytest.mark.parametrize(("installed", "workload"), [(True, "digits"), (False, "scripted")])
+def test_a_plan_names_the_workload_that_the_default_stands_for(
+    installed: bool, workload: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extras, "find_spec", lambda module: module if installed else None)
+    assert {plan.workload for plan in planned({"load.workload": "default"})} == {workload}
+
+
+@pytest.mark.parametrize(("layer", "workload"), [(2, "scripted"), (3, "default")])
+def test_a_layer_has_its_own_workload(layer: int, workload: str) -> None:
+    assert load_config(layer).config.load.workload == workload
+
+
+def test_a_factory_itself_is_proven_under_its_reference() -> None:
+    (plan,) = plan_proof(samples.executor, load_config(2), layer=2, seed=5, scenarios=("steady",))
+    assert plan.target.factory == "tests.unit.samples:executor"
 
 
 def test_layer_1_is_refused() -> None:
@@ -213,6 +281,157 @@ def test_a_fault_beyond_the_blast_radius_is_refused(option: str, value: float, m
 
 def test_the_blast_radius_is_that_of_the_scenarios_that_were_named() -> None:
     assert len(planned({"limits.max_fault_s": 0.5}, scenarios=("kill-one",))) == 1
+
+
+# --- running ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class ProvingGround:
+    """Stands where plans are carried out: notes each, and answers with a history in which nothing went wrong."""
+
+    claims: Claims
+    ran: list[Plan] = field(default_factory=list)
+    discarded: list[Path | None] = field(default_factory=list)
+
+    def carry_out(
+        self, plan: Plan, folder: Path, *, discard: Path | None, watcher: Callable[[Progress], None]
+    ) -> History:
+        assert list(folder.iterdir()) == []
+        (folder / "plan.json").write_bytes(plans.encode(plan))
+        self.ran.append(plan)
+        self.discarded.append(discard)
+        story = Story(plan, self.claims).op(0.1)
+        for number, fault in enumerate(plan.scenario.faults):
+            story.struck(0 if self.claims.in_process else 11, fault.at_s, fault=number)
+        return story.history()
+
+    @property
+    def names(self) -> list[str]:
+        return [plan.scenario.name for plan in self.ran]
+
+
+@pytest.fixture
+def a_ground(monkeypatch: pytest.MonkeyPatch) -> Callable[[Claims], ProvingGround]:
+    def make(claims: Claims) -> ProvingGround:
+        made = ProvingGround(claims)
+        monkeypatch.setattr("poolproof.experiment.proof.carry_out", made.carry_out)
+        return made
+
+    return make
+
+
+def proven(*scenarios: str, report: Path | None = None, workload: str = "scripted") -> Proof:
+    effective = load_config(2, None, {"load.workload": workload})
+    return prove("multiprocessing-pool", effective, layer=2, seed=5, scenarios=scenarios, report=report)
+
+
+THREADS = Claims(in_process=True)
+OF_PROCESSES = ["kill-one", "kill-idle", "kill-most", "kill-storm", "stall-one", "degradation"]
+
+
+def test_every_scenario_is_run_once_where_the_pool_has_worker_processes(
+    a_ground: Callable[[Claims], ProvingGround],
+) -> None:
+    ground = a_ground(Claims())
+    found = proven()
+    assert (ground.names, found.skipped) == (list(SCENARIOS), {})
+
+
+def test_what_would_harm_worker_processes_is_skipped_where_there_are_none(
+    a_ground: Callable[[Claims], ProvingGround],
+) -> None:
+    ground = a_ground(THREADS)
+    found = proven()
+    assert found.skipped == dict.fromkeys(OF_PROCESSES, NO_PROCESS)
+    assert ground.names == [name for name in SCENARIOS if name not in OF_PROCESSES]
+
+
+def test_a_scenario_of_more_than_its_harm_is_run_without_it_where_there_are_no_worker_processes(
+    a_ground: Callable[[Claims], ProvingGround],
+) -> None:
+    ground = a_ground(THREADS)
+    proven("steady", "sessions")
+    assert [plan.scenario.faults for plan in ground.ran] == [(), ()]
+
+
+def test_a_scenario_that_finds_out_that_there_are_no_worker_processes_is_run_again_without_its_harm(
+    a_ground: Callable[[Claims], ProvingGround],
+) -> None:
+    ground = a_ground(THREADS)
+    found = proven("sessions")
+    assert [len(plan.scenario.faults) for plan in ground.ran] == [1, 0]
+    assert (found.skipped, [outcome.name for outcome in found.scenarios]) == ({}, ["sessions"])
+
+
+def test_a_scenario_without_harm_is_not_run_again_when_it_finds_out_that_there_are_no_worker_processes(
+    a_ground: Callable[[Claims], ProvingGround],
+) -> None:
+    ground = a_ground(THREADS)
+    proven("steady", "overload")
+    assert ground.names == ["steady", "overload"]
+
+
+def test_a_scenario_whose_point_is_the_harm_counts_for_nothing_when_it_finds_out_that_there_are_no_worker_processes(
+    a_ground: Callable[[Claims], ProvingGround],
+) -> None:
+    a_ground(THREADS)
+    found = proven("kill-one", "shutdown")
+    assert (list(found.skipped), [outcome.name for outcome in found.scenarios]) == (["kill-one"], ["shutdown"])
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_scenario_that_harms_no_worker_is_for_threads_as_it_is(name: str) -> None:
+    (plan,) = planned(scenarios=(name,))
+    harmless = all(fault.target == "parent" for fault in plan.scenario.faults)
+    assert (_for_threads(plan) is plan) == harmless
+
+
+def test_the_death_of_the_parent_is_left_of_a_plan_for_threads() -> None:
+    plan = make_plan(faults=(KILL, KILL_PARENT, STALL), examines=("leaves-nothing-behind",))
+    left = _for_threads(plan)
+    assert left is not None
+    assert left.scenario == msgspec.structs.replace(plan.scenario, faults=(KILL_PARENT,))
+
+
+@pytest.mark.parametrize(
+    "promise", ["survives-worker-death", "contains-the-blast", "restores-capacity", "degrades-gracefully"]
+)
+def test_nothing_is_left_for_threads_of_a_plan_that_examines_what_comes_of_its_harm(promise: str) -> None:
+    assert _for_threads(make_plan(faults=(KILL,), examines=("runs-at-most-once", promise))) is None
+
+
+def test_runs_without_a_report_are_discarded_with_their_home(a_ground: Callable[[Claims], ProvingGround]) -> None:
+    ground = a_ground(Claims())
+    found = proven("steady")
+    (discarded,) = ground.discarded
+    assert discarded is not None
+    assert (discarded.exists(), found.scenarios[0].folder) == (False, "")
+
+
+def test_runs_with_a_report_stay_in_a_folder_each(a_ground: Callable[[Claims], ProvingGround], tmp_path: Path) -> None:
+    ground = a_ground(Claims())
+    found = proven("steady", "shutdown", report=tmp_path)
+    assert [outcome.folder for outcome in found.scenarios] == [str(tmp_path / "steady"), str(tmp_path / "shutdown")]
+    assert ground.discarded == [None, None]
+    assert {entry.name for entry in tmp_path.iterdir()} == {"steady", "shutdown"}
+
+
+def test_a_proof_on_the_workload_that_was_asked_for_has_no_note(a_ground: Callable[[Claims], ProvingGround]) -> None:
+    a_ground(Claims())
+    assert proven("steady").note == ""
+
+
+def test_a_proof_that_had_to_do_without_real_work_says_so(
+    a_ground: Callable[[Claims], ProvingGround], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_ground(Claims())
+    monkeypatch.setattr(extras, "find_spec", lambda module: None)
+    found = proven("steady", workload="default")
+    assert (found.workload, found.note) == (
+        "scripted",
+        "scripted work, since real work needs pip install 'poolproof[work]'",
+    )
 
 
 # --- folders ------------------------------------------------------------------------------------------------------

@@ -1,22 +1,43 @@
+from typing import Literal
+
 import pytest
 
+from poolproof.checks.degrades_gracefully import LEAST_NS, SETTLED
 from poolproof.errors import UsageError
 from poolproof.experiment import SCENARIOS, find_scenarios
-from poolproof.plan import IMPLIED, PROMISES, Scenario
+from poolproof.experiment.scenarios import (
+    BURST,
+    EASY_S,
+    MODERATE,
+    OVERLOAD,
+    SATURATION,
+    SESSIONS_PER_WORKER,
+    STORM,
+    TIGHT_S,
+    Ingredients,
+)
+from poolproof.plan import IMPLIED, PROMISES, Load, Placed, Scenario, Step
 from poolproof.workloads import awkward
+from poolproof.workloads.scripted import OVERDUE_S, WAIT_S, waits
 
-INGREDIENTS = (100.0, 4.0, "poisson", 8)
+INGREDIENTS = Ingredients(rate_per_s=100.0, seconds=4.0, arrivals="poisson", warm_up=8, workers=4)
 ALL = find_scenarios((), INGREDIENTS)
 NAMES = (
     "steady",
+    "sessions",
+    "deadlines",
+    "overload",
     "kill-one",
     "kill-idle",
     "kill-most",
+    "kill-storm",
     "stall-one",
+    "degradation",
     "awkward-work",
     "shutdown",
     "parent-death",
 )
+DEATH = {"survives-worker-death", "contains-the-blast", "restores-capacity"}
 
 
 def named(name: str) -> Scenario:
@@ -35,7 +56,7 @@ def test_named_ones_are_found_in_their_own_order() -> None:
 
 @pytest.mark.parametrize("names", [("kill-two",), ("steady", "kill-two")])
 def test_an_unknown_one_is_refused_with_what_there_is(names: tuple[str, ...]) -> None:
-    with pytest.raises(UsageError, match=r"unknown scenario 'kill-two': name one of steady, kill-one, .*parent-death$"):
+    with pytest.raises(UsageError, match=r"unknown scenario 'kill-two': name one of steady, sessions, .*parent-death$"):
         find_scenarios(names, INGREDIENTS)
 
 
@@ -82,9 +103,26 @@ def test_every_promise_is_examined_by_one_at_least() -> None:
     assert {promise for scenario in ALL for promise in scenario.examines} == set(PROMISES)
 
 
-@pytest.mark.parametrize("name", ["kill-one", "kill-idle", "kill-most"])
+@pytest.mark.parametrize("name", ["kill-one", "kill-idle", "kill-most", "kill-storm"])
 def test_each_that_kills_workers_examines_what_becomes_of_the_rest(name: str) -> None:
-    assert set(named(name).examines) == {*IMPLIED, "survives-worker-death", "contains-the-blast", "restores-capacity"}
+    assert set(named(name).examines) == {*IMPLIED, *DEATH}
+
+
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("steady", set()),
+        ("sessions", {"keeps-sessions-sticky", "isolates-sessions", "keeps-session-order"}),
+        ("deadlines", {"restores-capacity", "honours-deadlines"}),
+        ("overload", {"sheds-overload", "serves-fairly"}),
+        ("stall-one", {"contains-the-blast", "restores-capacity"}),
+        ("degradation", {"contains-the-blast", "restores-capacity", "degrades-gracefully"}),
+        ("awkward-work", {"contains-the-blast", "restores-capacity"}),
+        ("shutdown", set()),
+    ],
+)
+def test_each_examines_beside_the_implied_promises_what_it_is_for(name: str, own: set[str]) -> None:
+    assert set(named(name).examines) == {*IMPLIED, *own}
 
 
 @pytest.mark.parametrize("scenario", ALL, ids=lambda scenario: scenario.name)
@@ -92,14 +130,22 @@ def test_faults_come_within_the_measured_window(scenario: Scenario) -> None:
     assert all(fault.at_s > 0 and fault.at_s + fault.for_s <= scenario.load.seconds for fault in scenario.faults)
 
 
-@pytest.mark.parametrize("scenario", ALL[:-2], ids=lambda scenario: scenario.name)
+@pytest.mark.parametrize("scenario", [*ALL[:-2], ALL[-1]], ids=lambda scenario: scenario.name)
 def test_the_measured_window_lasts_as_long_as_was_asked(scenario: Scenario) -> None:
     assert scenario.load.seconds == pytest.approx(4.0)
 
 
-@pytest.mark.parametrize("name", ["steady", "awkward-work", "shutdown"])
-def test_three_do_without_faults(name: str) -> None:
-    assert named(name).faults == ()
+def test_a_shutdown_has_no_measured_window() -> None:
+    assert named("shutdown").load.steps == (Step(rate=0, seconds=0),)
+
+
+def test_each_is_keyed_by_its_own_name() -> None:
+    assert {name: make(INGREDIENTS).name for name, make in SCENARIOS.items()} == {name: name for name in NAMES}
+
+
+def test_those_without_faults_are_the_ones_whose_load_is_the_trial() -> None:
+    without = {scenario.name for scenario in ALL if not scenario.faults}
+    assert without == {"steady", "deadlines", "overload", "awkward-work", "shutdown"}
 
 
 def test_the_idle_worker_is_killed_in_a_pause() -> None:
@@ -133,7 +179,130 @@ def test_every_awkward_kind_is_placed_once_within_the_window() -> None:
 
 
 @pytest.mark.parametrize("arrivals", ["constant", "poisson"])
-def test_rate_arrivals_and_warm_up_are_what_was_asked(arrivals: str) -> None:
-    (scenario,) = find_scenarios(("steady",), (7.0, 3.0, arrivals, 5))
+def test_rate_arrivals_and_warm_up_are_what_was_asked(arrivals: Literal["constant", "poisson"]) -> None:
+    given = Ingredients(rate_per_s=7.0, seconds=3.0, arrivals=arrivals, warm_up=5, workers=4)
+    (scenario,) = find_scenarios(("steady",), given)
     load = scenario.load
     assert (load.steps[0].rate, load.seconds, load.arrivals, load.warm_up) == (7.0, 3.0, arrivals, 5)
+
+
+# --- kill-storm ---------------------------------------------------------------------------------------------------
+
+
+def test_a_storm_kills_one_busy_worker_after_the_other() -> None:
+    faults = named("kill-storm").faults
+    assert {(fault.kind, fault.target, fault.count, fault.coincide) for fault in faults} == {
+        ("kill", "worker", 1, "in-flight")
+    }
+    assert len(faults) == STORM
+
+
+def test_the_kills_of_a_storm_are_evenly_spread_and_leave_time_before_and_after() -> None:
+    assert [fault.at_s for fault in named("kill-storm").faults] == pytest.approx([0.6, 1.0, 1.4, 1.8, 2.2])
+
+
+def test_the_last_kill_of_a_storm_that_is_looked_for_in_vain_is_given_up_within_the_window() -> None:
+    (*_, last) = named("kill-storm").faults
+    assert last.at_s + last.patience_s < 4.0
+
+
+# --- at so much of the capacity -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scenario", ALL, ids=lambda scenario: scenario.name)
+def test_a_load_in_multiples_of_the_capacity_is_one_of_waits(scenario: Scenario) -> None:
+    in_multiples = scenario.name in ("deadlines", "overload", "degradation")
+    assert (scenario.load.service_s, scenario.workload) == ((WAIT_S, "waits") if in_multiples else (0.0, ""))
+
+
+@pytest.mark.parametrize("name", ["deadlines", "overload", "degradation"])
+def test_a_load_in_multiples_of_the_capacity_is_evenly_spaced_whatever_was_asked(name: str) -> None:
+    assert (named(name).load.arrivals, named(name).load.warm_up) == ("constant", 8)
+
+
+def test_half_of_the_workers_are_lost_while_more_is_offered_than_all_of_them_can_do() -> None:
+    scenario = named("degradation")
+    (fault,) = scenario.faults
+    assert (fault.kind, fault.share, fault.coincide) == ("kill", 0.5, "in-flight")
+    assert scenario.load.steps == (Step(rate=SATURATION, seconds=4.0),)
+    assert SATURATION > 1
+
+
+@pytest.mark.parametrize("seconds", [2.0, 3.0, 60.0])
+def test_the_loss_leaves_time_enough_to_be_judged_however_short_the_window(seconds: float) -> None:
+    given = Ingredients(rate_per_s=1.0, seconds=seconds, arrivals="poisson", warm_up=8, workers=4)
+    (scenario,) = find_scenarios(("degradation",), given)
+    (fault,) = scenario.faults
+    assert (1 - SETTLED) * fault.at_s * 1e9 >= LEAST_NS
+    assert (seconds - fault.at_s) * 1e9 >= LEAST_NS
+
+
+def test_an_overload_comes_and_goes() -> None:
+    before, during, after = named("overload").load.steps
+    assert (before.rate, during.rate, after.rate) == (MODERATE, OVERLOAD, MODERATE)
+    assert during.seconds == pytest.approx(0.35 * 4.0)
+    assert MODERATE < 1 < OVERLOAD
+
+
+# --- sessions -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [2, 4, 16])
+def test_there_are_several_sessions_a_worker(workers: int) -> None:
+    given = Ingredients(rate_per_s=100.0, seconds=4.0, arrivals="poisson", warm_up=8, workers=workers)
+    (scenario,) = find_scenarios(("sessions",), given)
+    assert scenario.load.sessions == SESSIONS_PER_WORKER * workers > workers
+
+
+def test_operations_of_a_session_come_in_bursts() -> None:
+    assert named("sessions").load.burst == BURST > 1
+
+
+@pytest.mark.parametrize("scenario", ALL, ids=lambda scenario: scenario.name)
+def test_no_other_has_sessions_or_bursts(scenario: Scenario) -> None:
+    if scenario.name != "sessions":
+        assert (scenario.load.sessions, scenario.load.burst) == (0, 1)
+
+
+def test_one_busy_worker_is_killed_when_half_of_the_operations_of_sessions_were_offered() -> None:
+    (fault,) = named("sessions").faults
+    assert (fault.kind, fault.count, fault.at_s, fault.coincide) == ("kill", 1, 2.0, "in-flight")
+
+
+# --- deadlines ----------------------------------------------------------------------------------------------------
+
+
+def test_the_operations_of_the_mix_have_plenty_of_time() -> None:
+    load = named("deadlines").load
+    assert (load.deadline_s, load.steps) == (EASY_S, (Step(rate=MODERATE, seconds=4.0),))
+    assert EASY_S > 10 * WAIT_S
+
+
+def test_some_operations_take_longer_than_they_may() -> None:
+    assert named("deadlines").load.placed == (
+        Placed(at_s=0.4, kind="overdue", deadline_s=TIGHT_S),
+        Placed(at_s=1.4, kind="overdue", deadline_s=TIGHT_S),
+        Placed(at_s=2.4, kind="overdue", deadline_s=TIGHT_S),
+    )
+    assert TIGHT_S < OVERDUE_S
+
+
+@pytest.mark.parametrize("scenario", ALL, ids=lambda scenario: scenario.name)
+def test_what_is_placed_is_known_to_its_workload_or_to_the_kit(scenario: Scenario) -> None:
+    own = waits().kinds if scenario.workload == "waits" else {}
+    assert all(place.kind in {*own, *awkward.workload.kinds} for place in scenario.load.placed)
+
+
+# --- what they are made from --------------------------------------------------------------------------------------
+
+
+def test_a_plain_load_is_one_step_of_the_configured_rate() -> None:
+    assert INGREDIENTS.load() == Load(steps=(Step(rate=100.0, seconds=4.0),), arrivals="poisson", warm_up=8)
+
+
+def test_the_steps_of_a_load_are_shares_of_the_window_at_multiples_of_the_rate() -> None:
+    assert INGREDIENTS.load((0.25, 2.0), (0.5, 0.0)).steps == (Step(rate=200.0, seconds=1), Step(rate=0, seconds=2))
+
+
+def test_the_steps_of_a_load_of_waits_are_shares_of_the_window_at_multiples_of_the_capacity() -> None:
+    assert INGREDIENTS.waits((0.25, 2.0), (0.5, 0.5)).steps == (Step(rate=2, seconds=1), Step(rate=0.5, seconds=2))

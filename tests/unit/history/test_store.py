@@ -22,6 +22,7 @@ from poolproof.history import (
     write_claims,
 )
 from poolproof.history import journal as journals
+from poolproof.plan import STARTS, Claims
 from tests.unit.histories import KILL, ORIGIN, STALL, Story, born, make_plan, promised
 from tests.unit.record_files import RecordFile
 
@@ -292,6 +293,49 @@ def test_the_executions_of_an_operation_are_found() -> None:
     history = Story().op(0.1).op(0.2).ran(0, 12, 0.5, 0.6).history()
     assert history.executions_of(0).tolist() == [0, 2]
     assert history.executions.start_time[2] == born(12)
+
+
+def test_the_patience_with_a_pool_grows_with_the_longest_of_its_starts() -> None:
+    story = Story.of(claims=Claims(detection_s=2)).event("ready", -3, "ready", 0.5).event("ready", -2, "ready", 1.5)
+    assert story.event("ready", -1, "ready", 0.1).history().patience_s == 6 + STARTS * 1.5
+
+
+def test_the_patience_with_a_pool_whose_start_was_not_seen_is_that_of_its_plan() -> None:
+    assert Story().event("stage", -1, "ready", 9.0).history().patience_s == 3
+
+
+def lives(story: Story, *, threads: bool = False) -> tuple[list[int], list[int]]:
+    history = story.history()
+    number, row = history.lives(np.arange(len(history.executions)), threads=threads)
+    return number.tolist(), row.tolist()
+
+
+def test_each_execution_has_the_number_of_the_process_that_ran_it() -> None:
+    story = Story().op(0.1, by=12).op(0.2, by=11).op(0.3, by=12).op(0.4, by=12, life=7)
+    number, _ = lives(story)
+    assert number[0] == number[2]
+    assert len({number[0], number[1], number[3]}) == 3
+
+
+@pytest.mark.parametrize(("threads", "count"), [(False, 1), (True, 2)])
+def test_threads_are_told_apart_where_that_is_asked_for(threads: bool, count: int) -> None:
+    number, row = lives(Story().op(0.1, tid=1).op(0.2, tid=2).op(0.3, tid=1), threads=threads)
+    assert (len(set(number)), len(row), number[0]) == (count, count, number[2])
+
+
+def test_each_life_is_told_with_the_first_of_its_rows() -> None:
+    number, row = lives(Story().op(0.1, by=12).op(0.2, by=11).op(0.3, by=12).op(0.4, by=11))
+    assert [row[life] for life in number] == [0, 1, 0, 1]
+
+
+def test_lives_are_those_of_the_rows_that_are_asked_for() -> None:
+    history = Story().op(0.1, by=12).op(0.2, by=11).op(0.3, by=12).op(0.4, by=11).history()
+    number, row = history.lives(np.array([3, 2, 1]))
+    assert [int(row[life]) for life in number] == [3, 2, 3]
+
+
+def test_no_rows_are_of_no_lives() -> None:
+    assert lives(Story()) == ([], [])
 
 
 def test_an_outcome_is_told_in_words() -> None:

@@ -1,6 +1,7 @@
 import random
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,13 @@ WORKLOAD = {
 }
 
 
+class Doubled(int):
+    """A number that refuses to pickle."""
+
+    def __reduce__(self) -> str:
+        raise UserError("it stays here")
+
+
 class HeldPool:
     """A pool that resolves nothing by itself: the test does, by operation."""
 
@@ -99,11 +107,11 @@ class Desk:
         self.pool = HeldPool()
         self.client.pool = self.pool
 
-    def prepare(self, kind: str = "double") -> int:
-        return self.client.prepare(KINDS.index(kind), "w:w", Phase.MEASURED, 4)
+    def prepare(self, kind: str = "double", payload: Any = 4) -> int:
+        return self.client.prepare(KINDS.index(kind), "w:w", Phase.MEASURED, payload)
 
-    def sent(self, kind: str = "double") -> "tuple[int, Future[Any]]":
-        op = self.prepare(kind)
+    def sent(self, kind: str = "double", payload: Any = 4) -> "tuple[int, Future[Any]]":
+        op = self.prepare(kind, payload)
         assert self.client.send(op)
         return op, self.pool.futures[op]
 
@@ -162,6 +170,42 @@ def test_sending_notes_when_it_was_sent_and_when_it_was_accepted(desk: Desk) -> 
     before = now_ns()
     op, _ = desk.sent()
     assert before <= desk.columns.sent[op] <= desk.columns.accepted[op] <= now_ns()
+
+
+# --- deadlines ----------------------------------------------------------------------------------------------------
+
+
+def test_a_prepared_operation_has_no_deadline(desk: Desk) -> None:
+    op, _ = desk.sent()
+    assert (desk.pool.given[op].deadline_ns, desk.columns.deadline[op]) == (None, 0)
+
+
+def test_the_pool_gets_the_deadlines_that_were_set_and_they_are_written_down(desk: Desk) -> None:
+    ops = [desk.prepare() for _ in range(4)]
+    desk.client.set_deadlines(1, [700, 800])
+    for op in ops:
+        desk.client.send(op)
+    assert [operation.deadline_ns for operation in desk.pool.given] == [None, 700, 800, None]
+    assert [desk.columns.deadline[op] for op in ops] == [0, 700, 800, 0]
+
+
+def test_an_operation_whose_deadline_is_0_has_none(desk: Desk) -> None:
+    ops = [desk.prepare() for _ in range(2)]
+    desk.client.set_deadlines(0, [0, 800])
+    for op in ops:
+        desk.client.send(op)
+    assert [operation.deadline_ns for operation in desk.pool.given] == [None, 800]
+
+
+def test_a_deadline_leaves_the_rest_of_an_operation_as_it_was(desk: Desk) -> None:
+    for _ in range(2):
+        desk.client.prepare(0, "w:w", Phase.MEASURED, 4, session=3)
+    desk.client.set_deadlines(1, [800])
+    for op in range(2):
+        desk.client.send(op)
+    without, given = desk.pool.given
+    assert given == replace(without, op=1, call=given.call, deadline_ns=800)
+    assert (given.call.op, given.call.payload, given.call.session) == (1, 4, 3)
 
 
 # --- how operations end -------------------------------------------------------------------------------------------
@@ -281,6 +325,69 @@ def test_a_rejection_names_its_error(desk: Desk) -> None:
 def test_what_is_no_future_is_a_rejection(desk: Desk) -> None:
     desk.client.pool = OddPool()
     assert (desk.client.send(desk.prepare()), desk.outcome()) == (False, Outcome.REJECTED)
+
+
+# --- payloads that do not pickle ----------------------------------------------------------------------------------
+
+
+def ill() -> Any:
+    """A payload that does not pickle."""
+    return (number for number in range(3))
+
+
+def test_a_payload_that_pickles_is_not_at_fault(desk: Desk) -> None:
+    desk.client.pool = RefusingPool(RuntimeError("full"))
+    desk.client.send(desk.prepare())
+    assert desk.client.fault_of_payload() is None
+
+
+def test_a_payload_that_does_not_pickle_is_at_fault_where_submit_raised(desk: Desk) -> None:
+    desk.client.pool = RefusingPool(TypeError("?"))
+    desk.client.send(desk.prepare("either", ill()))
+    assert desk.client.fault_of_payload() == ("either", "TypeError: cannot pickle 'generator' object")
+
+
+def test_a_payload_that_does_not_pickle_is_at_fault_where_its_operation_failed(desk: Desk) -> None:
+    desk.sent(payload=ill())[1].set_exception(TypeError("?"))
+    assert desk.client.fault_of_payload() is not None
+
+
+def test_a_payload_that_does_not_pickle_is_at_fault_where_its_operation_never_ended(desk: Desk) -> None:
+    desk.sent(payload=ill())
+    assert desk.client.fault_of_payload() is not None
+
+
+def test_a_payload_that_does_not_pickle_is_at_fault_where_its_operation_was_cancelled(desk: Desk) -> None:
+    desk.sent(payload=ill())[1].cancel()
+    assert desk.client.fault_of_payload() is not None
+
+
+@pytest.mark.parametrize("answer", [(0, 8), (0, 9), UserError("no")])
+def test_a_payload_that_reached_its_call_is_not_at_fault_although_it_does_not_pickle(answer: Any, desk: Desk) -> None:
+    _, future = desk.sent("either", payload=Doubled(4))
+    if isinstance(answer, Exception):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)
+    assert desk.outcome() in (Outcome.OK, Outcome.WRONG, Outcome.USER_ERROR)
+    assert desk.client.fault_of_payload() is None
+
+
+def test_a_payload_that_was_not_sent_is_not_at_fault(desk: Desk) -> None:
+    desk.prepare(payload=ill())
+    assert desk.client.fault_of_payload() is None
+
+
+def test_the_first_payload_at_fault_is_told(desk: Desk) -> None:
+    desk.sent()
+    desk.sent("either", payload=ill())
+    desk.sent("raising", payload=ill())
+    assert (desk.client.fault_of_payload() or ("", ""))[0] == "either"
+
+
+def test_whatever_a_payload_raises_when_it_is_pickled_is_told(desk: Desk) -> None:
+    desk.sent(payload=Doubled(4))
+    assert desk.client.fault_of_payload() == ("double", "UserError: it stays here")
 
 
 # --- errors -------------------------------------------------------------------------------------------------------

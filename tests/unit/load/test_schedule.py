@@ -24,7 +24,7 @@ def lay_out(*steps: tuple[float, float], seed: int = 1, **load: object) -> Sched
 
 def assert_same(one: Schedule, other: Schedule) -> None:
     assert one.kinds == other.kinds
-    for name in ("due_ns", "kind", "session", "session_seq"):
+    for name in ("due_ns", "kind", "session", "session_seq", "deadline_ns"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
@@ -134,6 +134,73 @@ def test_adding_sessions_does_not_reshuffle_arrivals_and_kinds() -> None:
     plain, with_sessions = lay_out((200, 1)), lay_out((200, 1), sessions=7)
     assert with_sessions.due_ns.tolist() == plain.due_ns.tolist()
     assert with_sessions.kind.tolist() == plain.kind.tolist()
+
+
+# --- bursts -------------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 1000), st.integers(1, 7), st.sampled_from(["constant", "poisson"]))
+def test_each_burst_is_due_at_one_moment_and_belongs_to_one_session(seed: int, burst: int, arrivals: str) -> None:
+    found = lay_out((120, 0.5), (40, 0.5), seed=seed, arrivals=arrivals, sessions=5, burst=burst)
+    for first in range(0, len(found), burst):
+        of_one = slice(first, first + burst)
+        assert len(set(zip(found.due_ns[of_one].tolist(), found.session[of_one].tolist(), strict=True))) == 1
+
+
+@given(st.integers(0, 1000), st.integers(1, 7), st.sampled_from(["constant", "poisson"]))
+def test_a_burst_is_due_when_its_first_operation_would_have_been(seed: int, burst: int, arrivals: str) -> None:
+    single, found = (lay_out((100, 1), seed=seed, arrivals=arrivals, burst=size) for size in (1, burst))
+    assert found.due_ns[::burst].tolist() == single.due_ns[::burst].tolist()
+
+
+@given(st.integers(0, 1000), st.integers(1, 7))
+def test_bursts_change_neither_how_many_operations_there_are_nor_their_kinds(seed: int, burst: int) -> None:
+    single, found = (lay_out((100, 1), seed=seed, burst=size) for size in (1, burst))
+    assert found.kind.tolist() == single.kind.tolist()
+
+
+@given(st.integers(0, 1000), st.integers(1, 7), st.integers(1, 6))
+def test_the_operations_of_a_session_are_numbered_through_its_bursts(seed: int, burst: int, sessions: int) -> None:
+    found = lay_out((100, 1), seed=seed, sessions=sessions, burst=burst)
+    for session in range(sessions):
+        mine = found.session_seq[found.session == session]
+        assert mine.tolist() == list(range(len(mine)))
+
+
+def test_bursts_are_spread_over_all_sessions() -> None:
+    assert set(lay_out((500, 1), sessions=4, burst=3).session.tolist()) == {0, 1, 2, 3}
+
+
+def test_operations_come_alone_where_nothing_else_was_asked_for() -> None:
+    assert len(set(lay_out((100, 1), arrivals="constant").due_ns.tolist())) == 100
+
+
+# --- deadlines ----------------------------------------------------------------------------------------------------
+
+
+def test_an_operation_has_no_deadline_where_none_was_asked_for() -> None:
+    found = lay_out((100, 1), placed=(Placed(at_s=0.5, kind="odd"),))
+    assert set(found.deadline_ns.tolist()) == {0}
+
+
+def test_every_operation_of_the_mix_has_the_same_deadline() -> None:
+    assert set(lay_out((100, 1), deadline_s=0.25).deadline_ns.tolist()) == {250_000_000}
+
+
+@pytest.mark.parametrize("of_the_mix", [0.0, 0.25])
+def test_what_is_placed_has_a_deadline_of_its_own(of_the_mix: float) -> None:
+    placed = (Placed(at_s=0.9, kind="odd", deadline_s=0.1), Placed(at_s=0.2, kind="odd"))
+    found = lay_out((100, 1), arrivals="constant", deadline_s=of_the_mix, placed=placed)
+    odd = found.kind == found.kinds.index("odd")
+    assert found.deadline_ns[odd].tolist() == [0, 100_000_000]
+    assert set(found.deadline_ns[~odd].tolist()) == {round(of_the_mix * 1e9)}
+
+
+def test_deadlines_reshuffle_nothing() -> None:
+    plain, with_deadlines = lay_out((100, 1), sessions=3), lay_out((100, 1), sessions=3, deadline_s=1.0)
+    assert with_deadlines.due_ns.tolist() == plain.due_ns.tolist()
+    assert with_deadlines.kind.tolist() == plain.kind.tolist()
+    assert with_deadlines.session.tolist() == plain.session.tolist()
 
 
 def test_a_schedule_is_as_long_as_its_operations() -> None:

@@ -61,7 +61,7 @@ def test_it_tells_targets_promises_and_evidence(tmp_path: Path) -> None:
 
 
 def test_it_tells_of_a_moment_that_never_came(tmp_path: Path) -> None:
-    assert ">never<" in write_page([proof()], tmp_path).read_text()
+    assert ">0 / never / never<" in write_page([proof()], tmp_path).read_text()
 
 
 def test_what_came_from_outside_is_escaped(tmp_path: Path) -> None:

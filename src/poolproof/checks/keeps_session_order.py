@@ -1,0 +1,53 @@
+"""The promise `keeps-session-order`: a session's operations run in the order in which they were sent, one by one."""
+
+import numpy as np
+
+from poolproof.checks.record import last_execution
+from poolproof.checks.verdict import SHOWN, Answer, Evidence, unknown
+from poolproof.history import History, Phase
+
+ENOUGH = 5
+
+
+def keeps_session_order(history: History) -> Answer:
+    """Broken by an operation that began before an earlier one of its session had ended, or had even begun."""
+    operations, executions = history.operations, history.executions
+    last = last_execution(history)
+    ops = np.flatnonzero((operations.session >= 0) & (operations.phase == Phase.MEASURED) & (last >= 0))
+    ops = ops[np.lexsort((operations.sent[ops], operations.session[ops]))]
+    rows = last[ops]
+    same = operations.session[ops][1:] == operations.session[ops][:-1]
+    started, ended = executions.started[rows], executions.ended[rows]
+    # An operation without an end died with its worker, and there is nothing to wait for; but it had begun.
+    over = np.where(ended > 0, ended, started)
+    early = np.flatnonzero(same & (started[1:] < over[:-1]))
+    if len(early):
+        evidence = [
+            _tell(history, int(ops[at]), int(ops[at + 1]), int(rows[at]), int(rows[at + 1])) for at in early[:SHOWN]
+        ]
+        return "broken", [*evidence, Evidence(text=f"{len(early)} operations began too early in all")]
+    together = int(np.count_nonzero(same & (operations.sent[ops][1:] < over[:-1])))
+    if together < ENOUGH:
+        return unknown(
+            f"{together} times two operations of a session were under way at once, {ENOUGH} are needed; raise the rate"
+        )
+    return "kept", []
+
+
+def _tell(history: History, earlier: int, later: int, row: int, later_row: int) -> Evidence:
+    operations, executions = history.operations, history.executions
+    began, over = int(executions.started[later_row]), int(executions.ended[row])
+    first = int(executions.started[row])
+    how = (
+        f"before operation {earlier}, which began at {history.seconds(first):.3f} s"
+        if began < first
+        else f"while operation {earlier} was running, until {history.seconds(over):.3f} s"
+    )
+    return Evidence(
+        text=f"operation {later} of session {operations.session[later]} began at {history.seconds(began):.3f} s, "
+        f"{how}; that one had been sent before it",
+        op=later,
+        pid=int(executions.pid[later_row]),
+        start_time=int(executions.start_time[later_row]),
+        at_s=round(history.seconds(began), 6),
+    )

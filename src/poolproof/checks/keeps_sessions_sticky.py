@@ -1,0 +1,73 @@
+"""The promise `keeps-sessions-sticky`: while its worker lives, a session stays with it and keeps its state."""
+
+import numpy as np
+
+from poolproof.checks.record import worker_of
+from poolproof.checks.verdict import SHOWN, Answer, Evidence, unknown
+from poolproof.history import History
+
+NOTICE_NS = 250_000_000
+"""How much later than the pool the conductor may learn of an exit."""
+
+
+def keeps_sessions_sticky(history: History) -> Answer:
+    """Broken by a session that another worker served, or whose state was another one, while its worker was alive."""
+    operations, executions = history.operations, history.executions
+    known = np.flatnonzero((executions.op >= 0) & (executions.op < len(operations)))
+    rows = known[operations.session[executions.op[known]] >= 0]
+    session = operations.session[executions.op[rows]]
+    order = np.lexsort((executions.started[rows], session))
+    rows, session = rows[order], session[order]
+    if len(rows) < 2 or not (session[1:] == session[:-1]).any():
+        return unknown("no session had two operations that were begun")
+    worker, one_row = worker_of(history, rows)
+    dead_at = _dead_at(history, one_row)
+    same = session[1:] == session[:-1]
+    before, after = rows[:-1], rows[1:]
+    alive = executions.started[after] + NOTICE_NS < dead_at[worker[:-1]]
+    moved = same & (worker[1:] != worker[:-1]) & alive
+    forgotten = same & (worker[1:] == worker[:-1]) & (executions.epoch[before] != executions.epoch[after])
+    strayed = np.flatnonzero(moved | forgotten)
+    if not len(strayed):
+        return "kept", []
+    evidence = [_tell(history, int(before[at]), int(after[at]), bool(moved[at])) for at in strayed[:SHOWN]]
+    told = f"{np.count_nonzero(moved)} times a session changed its worker while that was alive"
+    if forgotten.any():
+        told += f", {np.count_nonzero(forgotten)} times its state was gone although its worker was the same"
+    return "broken", [*evidence, Evidence(text=told)]
+
+
+def _dead_at(history: History, rows: np.ndarray) -> np.ndarray:
+    """When the incarnation of each execution was harmed or ended; the end of time where it was not; shape as given."""
+    executions = history.executions
+    ends = [((life.pid, life.start_time), life.gone) for life in history.incarnations if life.gone]
+    ends += [((fault.pid, fault.start_time), fault.begin) for fault in history.faults]
+    first: dict[tuple[int, int], int] = {}
+    for identity, moment in ends:
+        first[identity] = min(first.get(identity, moment), moment)
+    identities = zip(executions.pid[rows].tolist(), executions.start_time[rows].tolist(), strict=True)
+    return np.array([first.get(identity, np.iinfo(np.int64).max) for identity in identities], dtype=np.int64)
+
+
+def _tell(history: History, before: int, after: int, moved: bool) -> Evidence:
+    operations, executions = history.operations, history.executions
+    op, session = int(executions.op[after]), int(operations.session[executions.op[after]])
+    first, then = (history.seconds(int(executions.started[row])) for row in (before, after))
+    who, next_one = (_worker(history, row) for row in (before, after))
+    happened = (
+        f"was served by {next_one} at {then:.3f} s, although {who}, which had served it at {first:.3f} s, was alive"
+        if moved
+        else f"found another state at {then:.3f} s than at {first:.3f} s, although {who} served it both times"
+    )
+    return Evidence(
+        text=f"session {session} {happened} (operation {op})",
+        op=op,
+        pid=int(executions.pid[after]),
+        start_time=int(executions.start_time[after]),
+        at_s=round(then, 6),
+    )
+
+
+def _worker(history: History, row: int) -> str:
+    kind, number = ("thread", history.executions.tid) if history.claims.in_process else ("pid", history.executions.pid)
+    return f"worker {kind} {number[row]}"

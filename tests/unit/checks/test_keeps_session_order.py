@@ -1,0 +1,218 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poolproof.checks.keeps_session_order import ENOUGH, keeps_session_order
+from poolproof.checks.verdict import SHOWN
+from poolproof.history import Phase
+from tests.unit.histories import KILL, Story
+
+
+def in_turn(count: int = ENOUGH + 1, session: int = 9, story: Story | None = None) -> Story:
+    """Operations of one session that were sent at once and run one after the other."""
+    story = story or Story()
+    for number in range(count):
+        story.waits(5.0 + number / 1000, 5.1 + number / 10, 0.05, session=session)
+    return story
+
+
+def test_it_is_kept_when_the_operations_of_a_session_run_one_by_one_as_they_were_sent() -> None:
+    assert keeps_session_order(in_turn().history()) == ("kept", [])
+
+
+# --- broken -------------------------------------------------------------------------------------------------------
+
+
+def overtaken() -> Story:
+    """Operation 1 of session 3 began before operation 0, which had been sent before it."""
+    return Story().waits(0.1, 1.0, 0.2, by=11, session=3).waits(0.2, 0.5, 0.2, by=12, session=3)
+
+
+def overlapping(began: float = 0.6) -> Story:
+    """Operation 0 of session 3 ran from 0.5 s to 0.7 s; operation 1, sent later, began at a moment."""
+    return Story().waits(0.1, 0.5, 0.2, by=11, session=3).waits(0.2, began, 0.2, by=12, session=3)
+
+
+def test_it_is_broken_by_an_operation_that_began_before_an_earlier_one_of_its_session() -> None:
+    assert keeps_session_order(overtaken().history())[0] == "broken"
+
+
+def test_its_evidence_of_an_operation_that_overtook_names_it_its_worker_and_its_beginning() -> None:
+    _, (evidence, total) = keeps_session_order(overtaken().history())
+    assert (evidence.op, evidence.pid, evidence.start_time, evidence.at_s) == (1, 12, 1200, 0.5)
+    assert evidence.text == (
+        "operation 1 of session 3 began at 0.500 s, before operation 0, which began at 1.000 s; that one had been sent "
+        "before it"
+    )
+    assert total.text == "1 operations began too early in all"
+
+
+def test_it_is_broken_by_an_operation_that_began_while_an_earlier_one_of_its_session_was_running() -> None:
+    assert keeps_session_order(overlapping().history())[0] == "broken"
+
+
+def test_its_evidence_of_an_operation_that_did_not_wait_tells_until_when_the_earlier_one_ran() -> None:
+    _, (evidence, _) = keeps_session_order(overlapping().history())
+    assert (evidence.op, evidence.pid, evidence.start_time, evidence.at_s) == (1, 12, 1200, 0.6)
+    assert evidence.text == (
+        "operation 1 of session 3 began at 0.600 s, while operation 0 was running, until 0.700 s; that one had been "
+        "sent before it"
+    )
+
+
+def test_an_operation_that_began_at_the_very_moment_at_which_an_earlier_one_did_was_begun_while_that_ran() -> None:
+    _, (evidence, _) = keeps_session_order(overlapping(0.5).history())
+    assert "while operation 0 was running" in evidence.text
+
+
+@pytest.mark.parametrize(("began", "verdict"), [(0.699999999, "broken"), (0.7, "kept")])
+def test_an_operation_may_begin_once_the_earlier_one_has_ended(began: float, verdict: str) -> None:
+    assert keeps_session_order(in_turn(story=overlapping(began)).history())[0] == verdict
+
+
+def test_its_evidence_tells_some_operations_and_counts_all() -> None:
+    story = Story()
+    for number in range(SHOWN + 3):
+        story.waits(number / 10, 9.0 - number, 0.1, session=3)
+    _, evidence = keeps_session_order(story.history())
+    assert [entry.op for entry in evidence] == [*range(1, SHOWN + 1), None]
+    assert evidence[-1].text == f"{SHOWN + 2} operations began too early in all"
+
+
+def test_one_violation_breaks_it_whatever_else_was_in_order() -> None:
+    assert keeps_session_order(in_turn(story=overtaken()).history())[0] == "broken"
+
+
+def test_the_order_is_that_of_sending_and_not_that_of_the_numbers() -> None:
+    story = Story().waits(0.2, 0.5, 0.1, session=3).waits(0.1, 1.0, 0.1, session=3)
+    _, (evidence, _) = keeps_session_order(story.history())
+    assert evidence.op == 0
+
+
+def test_an_operation_without_an_end_died_with_its_worker_and_is_not_waited_for() -> None:
+    story = Story.of(KILL).op(0.1, None, by=11, session=3).struck(11, 0.4).waits(0.2, 0.5, by=12, session=3)
+    assert keeps_session_order(in_turn(story=story).history())[0] == "kept"
+
+
+@pytest.mark.parametrize(("began", "verdict"), [(0.100999999, "broken"), (0.101, "kept")])
+def test_an_operation_without_an_end_had_its_turn_when_it_began(began: float, verdict: str) -> None:
+    story = Story().op(0.1, None, by=11, session=3).waits(0.1, began, by=12, session=3)
+    assert keeps_session_order(in_turn(story=story).history())[0] == verdict
+
+
+def test_an_operation_that_ran_again_is_over_when_its_last_execution_is() -> None:
+    story = Story().op(0.1, None, by=11, session=3, idempotent=True).waits(0.2, 0.5, by=12, session=3)
+    verdict, (evidence, _) = keeps_session_order(story.ran(0, 13, 0.8, 0.9).history())
+    assert (verdict, evidence.op) == ("broken", 1)
+    assert "before operation 0, which began at 0.800 s" in evidence.text
+
+
+def test_an_operation_that_runs_again_after_it_had_its_turn_has_not_begun_too_early() -> None:
+    story = Story().waits(0.1, 0.3, by=11, session=3).op(0.2, None, by=11, session=3, idempotent=True)
+    assert keeps_session_order(in_turn(story=story.ran(1, 12, 0.5, 0.6)).history())[0] == "kept"
+
+
+# --- what does not count ------------------------------------------------------------------------------------------
+
+
+def test_operations_of_two_sessions_run_as_they_like() -> None:
+    story = Story().waits(0.1, 1.0, 0.2, by=11, session=3).waits(0.2, 0.5, 1.0, by=12, session=4)
+    assert keeps_session_order(in_turn(story=story).history())[0] == "kept"
+
+
+def test_operations_without_a_session_run_as_they_like() -> None:
+    story = Story().waits(0.1, 1.0, 0.2, by=11).waits(0.2, 0.5, 1.0, by=12)
+    assert keeps_session_order(in_turn(story=story).history())[0] == "kept"
+
+
+@pytest.mark.parametrize("phase", [Phase.WARM_UP, Phase.PROBE, Phase.AFTER_CLOSE])
+@pytest.mark.parametrize("first", [True, False])
+def test_only_the_measured_window_is_looked_at(phase: Phase, first: bool) -> None:
+    one, other = (phase, Phase.MEASURED) if first else (Phase.MEASURED, phase)
+    story = Story().waits(0.1, 1.0, session=3, phase=one).waits(0.2, 0.5, session=3, phase=other)
+    assert keeps_session_order(in_turn(story=story).history())[0] == "kept"
+
+
+def test_an_operation_that_was_never_begun_is_passed_over() -> None:
+    story = Story().hangs(0.1, by=None, session=3).waits(0.2, 0.5, session=3)
+    assert keeps_session_order(in_turn(story=story).history())[0] == "kept"
+
+
+def test_an_operation_that_was_never_begun_does_not_part_the_two_beside_it() -> None:
+    story = Story().waits(0.1, 1.0, session=3).hangs(0.2, by=None, session=3).waits(0.3, 0.5, session=3)
+    verdict, (evidence, _) = keeps_session_order(story.history())
+    assert (verdict, evidence.op) == ("broken", 2)
+    assert "before operation 0" in evidence.text
+
+
+def test_an_operation_of_another_session_between_them_does_not_part_two() -> None:
+    story = Story().waits(0.1, 1.0, session=3).waits(0.2, 0.4, session=4).waits(0.3, 0.5, session=3)
+    assert keeps_session_order(story.history())[0] == "broken"
+
+
+@pytest.mark.parametrize("op", [-1, 99])
+def test_records_of_operations_that_the_client_does_not_know_are_passed_over(op: int) -> None:
+    assert keeps_session_order(in_turn().ran(op, 12, 0.3, 0.4).history())[0] == "kept"
+
+
+# --- unknown ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("pairs", "verdict"), [(ENOUGH - 1, "unknown"), (ENOUGH, "kept")])
+def test_enough_operations_of_one_session_must_have_been_under_way_at_once(pairs: int, verdict: str) -> None:
+    assert keeps_session_order(in_turn(pairs + 1).history())[0] == verdict
+
+
+def test_it_says_how_many_were_and_how_to_get_more() -> None:
+    _, (evidence,) = keeps_session_order(in_turn(ENOUGH).history())
+    assert evidence.text == (
+        f"{ENOUGH - 1} times two operations of a session were under way at once, {ENOUGH} are needed; raise the rate"
+    )
+
+
+@pytest.mark.parametrize(("sent", "verdict"), [(5.149999999, "kept"), (5.15, "unknown")])
+def test_two_were_under_way_at_once_when_one_was_sent_before_the_other_had_ended(sent: float, verdict: str) -> None:
+    story = in_turn(ENOUGH, session=8)
+    story.waits(5.0, 5.1, 0.05, session=3).waits(sent, 5.2, 0.05, session=3)
+    assert keeps_session_order(story.history())[0] == verdict
+
+
+def test_pairs_of_all_sessions_count_together() -> None:
+    story = Story()
+    for session in range(ENOUGH):
+        in_turn(2, session, story)
+    assert keeps_session_order(story.history())[0] == "kept"
+
+
+def test_operations_of_two_sessions_that_were_under_way_at_once_prove_nothing() -> None:
+    story = Story()
+    for session in range(3 * ENOUGH):
+        in_turn(1, session, story)
+    assert keeps_session_order(story.history())[0] == "unknown"
+
+
+@pytest.mark.parametrize("story", [Story(), Story().op(0.1), Story().op(0.1, session=3)])
+def test_it_is_unknown_when_no_session_had_two_operations(story: Story) -> None:
+    verdict, (evidence,) = keeps_session_order(story.history())
+    assert (verdict, evidence.text[:2]) == ("unknown", "0 ")
+
+
+RUNS = st.lists(
+    st.tuples(st.integers(-1, 2), st.integers(0, 20), st.integers(0, 20), st.integers(1, 5)), min_size=1, max_size=12
+)
+
+
+@given(RUNS)
+def test_it_is_broken_if_and_only_if_two_of_a_session_overlapped_or_came_in_another_order(
+    runs: list[tuple[int, int, int, int]],
+) -> None:
+    story = Story()
+    for session, sent, after, took in runs:
+        story.waits(sent, sent + after, took, session=session)
+    in_order = sorted(runs, key=lambda run: run[1])
+    disorder = any(
+        later[0] == earlier[0] >= 0 and later[1] + later[2] < earlier[1] + earlier[2] + earlier[3]
+        for at, earlier in enumerate(in_order)
+        for later in in_order[at + 1 :]
+    )
+    assert (keeps_session_order(story.history())[0] == "broken") == disorder

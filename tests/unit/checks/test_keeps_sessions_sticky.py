@@ -1,0 +1,259 @@
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poolproof.checks.keeps_sessions_sticky import NOTICE_NS, keeps_sessions_sticky
+from poolproof.checks.verdict import SHOWN
+from poolproof.history import Phase
+from poolproof.plan import Claims
+from tests.unit.histories import KILL, STALL, Story
+
+NOTICE = NOTICE_NS / 1e9
+THREADS = Claims(in_process=True)
+
+
+def moved(story: Story | None = None, *, at: float = 1.0) -> Story:
+    """Worker 11 served session 3, and worker 12 did so from a moment on."""
+    story = story or Story()
+    return story.op(0.1, by=11, session=3).op(0.5, by=None, session=3).ran(1, 12, at, at + 0.1)
+
+
+def test_it_is_kept_when_each_session_stays_with_its_worker() -> None:
+    story = Story().op(0.1, by=11, session=0).op(0.2, by=12, session=1).op(0.3, by=11, session=0)
+    assert keeps_sessions_sticky(story.history()) == ("kept", [])
+
+
+def test_it_is_broken_by_a_session_that_another_worker_serves_while_its_own_is_alive() -> None:
+    assert keeps_sessions_sticky(moved().history())[0] == "broken"
+
+
+def test_its_evidence_names_the_operation_its_worker_and_its_beginning() -> None:
+    _, (evidence, _) = keeps_sessions_sticky(moved().history())
+    assert (evidence.op, evidence.pid, evidence.start_time, evidence.at_s) == (1, 12, 1200, 1.0)
+
+
+def test_its_evidence_names_both_workers_and_moments() -> None:
+    _, (evidence, total) = keeps_sessions_sticky(moved().history())
+    assert evidence.text == (
+        "session 3 was served by worker pid 12 at 1.000 s, although worker pid 11, which had served it at 0.101 s, was "
+        "alive (operation 1)"
+    )
+    assert total.text == "1 times a session changed its worker while that was alive"
+
+
+def test_it_is_broken_by_a_session_that_comes_back_too() -> None:
+    _, evidence = keeps_sessions_sticky(moved().op(2.0, by=11, session=3).history())
+    assert [entry.op for entry in evidence] == [1, 2, None]
+    assert evidence[-1].text == "2 times a session changed its worker while that was alive"
+
+
+def test_its_evidence_tells_some_moves_and_counts_all() -> None:
+    story = Story()
+    for number in range(SHOWN + 2):
+        story.op(number, by=11 + number % 2, session=3)
+    _, evidence = keeps_sessions_sticky(story.history())
+    assert [entry.op for entry in evidence] == [*range(1, SHOWN + 1), None]
+    assert evidence[-1].text == f"{SHOWN + 1} times a session changed its worker while that was alive"
+
+
+def test_operations_of_a_session_are_compared_in_the_order_in_which_they_began() -> None:
+    story = Story().op(0.1, by=None, session=3).op(0.2, by=None, session=3).op(0.3, by=None, session=3)
+    story.ran(0, 12, 2.0, 2.1).ran(1, 11, 0.5, 0.6).ran(2, 11, 0.7, 0.8)
+    _, evidence = keeps_sessions_sticky(story.history())
+    assert [entry.op for entry in evidence] == [0, None]
+
+
+def test_another_life_of_the_same_pid_is_another_worker() -> None:
+    story = Story().op(0.1, by=11, session=3).op(0.5, by=11, session=3, life=7)
+    verdict, evidence = keeps_sessions_sticky(story.history())
+    assert (verdict, evidence[0].start_time) == ("broken", 7)
+
+
+# --- the death of its worker --------------------------------------------------------------------------------------
+
+
+def test_a_session_may_move_once_its_worker_was_killed() -> None:
+    assert keeps_sessions_sticky(moved(Story.of(KILL).struck(11, 0.9)).history()) == ("kept", [])
+
+
+def test_a_session_may_move_once_its_worker_was_gone() -> None:
+    assert keeps_sessions_sticky(moved(Story().lived(11, gone=0.9)).history()) == ("kept", [])
+
+
+def test_a_session_may_move_while_its_worker_is_stalled() -> None:
+    assert keeps_sessions_sticky(moved(Story.of(STALL).struck(11, 0.9, 3.0)).history()) == ("kept", [])
+
+
+@pytest.mark.parametrize("effective", ["yes", "no"])
+def test_a_worker_that_was_struck_need_not_have_died(effective: Literal["yes", "no"]) -> None:
+    story = moved(Story.of(KILL).struck(11, 0.9, effective=effective))
+    assert keeps_sessions_sticky(story.history())[0] == "kept"
+
+
+@pytest.mark.parametrize(("after", "verdict"), [(NOTICE, "kept"), (NOTICE + 1e-9, "broken")])
+def test_an_exit_may_be_noticed_a_quarter_of_a_second_after_the_pool_had_seen_it(after: float, verdict: str) -> None:
+    assert keeps_sessions_sticky(moved(Story().lived(11, gone=1.0 + after)).history())[0] == verdict
+
+
+@pytest.mark.parametrize(("after", "verdict"), [(NOTICE, "kept"), (NOTICE + 1e-9, "broken")])
+def test_so_may_a_fault(after: float, verdict: str) -> None:
+    assert keeps_sessions_sticky(moved(Story.of(KILL).struck(11, 1.0 + after)).history())[0] == verdict
+
+
+def test_a_worker_was_dead_from_the_earlier_of_the_fault_and_its_end_on() -> None:
+    story = moved(Story.of(STALL).struck(11, 0.9).lived(11, gone=3.0))
+    assert keeps_sessions_sticky(story.history())[0] == "kept"
+    story = moved(Story.of(STALL).struck(11, 3.0).lived(11, gone=0.9))
+    assert keeps_sessions_sticky(story.history())[0] == "kept"
+
+
+def test_a_worker_that_was_seen_and_never_gone_was_alive() -> None:
+    assert keeps_sessions_sticky(moved(Story().lived(11)).history())[0] == "broken"
+
+
+@pytest.mark.parametrize("pid", [12, 13])
+def test_the_death_of_another_worker_is_no_reason_to_move(pid: int) -> None:
+    story = moved(Story.of(KILL).struck(pid, 0.9).lived(pid, gone=0.9))
+    assert keeps_sessions_sticky(story.history())[0] == "broken"
+
+
+def test_the_death_of_an_earlier_life_of_its_pid_is_no_reason_to_move() -> None:
+    story = Story.of(KILL).op(0.2, by=11, life=7, session=3).op(0.5, by=12, session=3)
+    assert keeps_sessions_sticky(story.struck(11, 0.1).lived(11, gone=0.1).history())[0] == "broken"
+
+
+def test_a_session_that_moved_at_a_death_stays_with_its_new_worker() -> None:
+    story = moved(Story.of(KILL).struck(11, 0.9)).op(2.0, by=13, session=3)
+    _, (evidence, _) = keeps_sessions_sticky(story.history())
+    assert "was served by worker pid 13 at 2.001 s, although worker pid 12" in evidence.text
+
+
+def test_sessions_of_other_workers_may_not_move_at_a_death() -> None:
+    story = moved(Story.of(KILL).struck(11, 0.9)).op(0.1, by=13, session=4).op(2.0, by=12, session=4)
+    _, evidence = keeps_sessions_sticky(story.history())
+    assert [entry.op for entry in evidence] == [3, None]
+
+
+# --- its state ----------------------------------------------------------------------------------------------------
+
+
+def forgetful() -> Story:
+    return Story().op(0.1, session=3, epoch=70).op(0.5, session=3, epoch=71)
+
+
+def test_it_is_broken_by_a_session_whose_state_is_another_one_in_the_same_worker() -> None:
+    verdict, (evidence, total) = keeps_sessions_sticky(forgetful().history())
+    assert (verdict, evidence.op, evidence.pid, evidence.start_time, evidence.at_s) == ("broken", 1, 11, 1100, 0.501)
+    assert evidence.text == (
+        "session 3 found another state at 0.501 s than at 0.101 s, although worker pid 11 served it both times "
+        "(operation 1)"
+    )
+    assert total.text == (
+        "0 times a session changed its worker while that was alive, 1 times its state was gone although its worker was "
+        "the same"
+    )
+
+
+def test_states_of_two_sessions_in_one_worker_are_two() -> None:
+    story = Story().op(0.1, session=3).op(0.2, session=4).op(0.3, session=3).op(0.4, session=4)
+    assert keeps_sessions_sticky(story.history())[0] == "kept"
+
+
+def test_a_session_that_moved_at_a_death_begins_with_another_state() -> None:
+    story = Story.of(KILL).op(0.1, by=11, session=3, epoch=70).op(1.0, by=12, session=3, epoch=71).struck(11, 0.9)
+    assert keeps_sessions_sticky(story.history())[0] == "kept"
+
+
+def test_epochs_are_told_apart_to_the_last_bit() -> None:
+    highest = (1 << 64) - 1
+    story = Story().op(0.1, session=3, epoch=highest).op(0.5, session=3, epoch=highest - 1)
+    assert keeps_sessions_sticky(story.history())[0] == "broken"
+
+
+# --- threads ------------------------------------------------------------------------------------------------------
+
+
+def test_it_is_broken_by_a_session_that_another_thread_serves_where_the_pool_works_in_its_own_process() -> None:
+    story = Story(claims=THREADS).op(0.1, tid=21, session=3).op(0.5, tid=22, session=3)
+    verdict, (evidence, _) = keeps_sessions_sticky(story.history())
+    assert verdict == "broken"
+    assert "was served by worker thread 22 at 0.501 s, although worker thread 21, which" in evidence.text
+
+
+def test_it_is_kept_when_each_session_stays_with_its_thread() -> None:
+    story = Story(claims=THREADS).op(0.1, tid=21, session=3).op(0.2, tid=22, session=4).op(0.5, tid=21, session=3)
+    assert keeps_sessions_sticky(story.history())[0] == "kept"
+
+
+def test_threads_of_a_worker_process_are_one_worker() -> None:
+    story = Story().op(0.1, tid=21, session=3, epoch=1).op(0.5, tid=22, session=3, epoch=1)
+    assert keeps_sessions_sticky(story.history())[0] == "kept"
+
+
+# --- what does not count ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "story",
+    [
+        pytest.param(Story(), id="nothing"),
+        pytest.param(Story().op(0.1).op(0.2), id="no session"),
+        pytest.param(Story().op(0.1, session=3), id="one operation"),
+        pytest.param(Story().op(0.1, session=3).op(0.2, session=4), id="one operation each"),
+        pytest.param(Story().op(0.1, session=3).op(0.2, by=None, session=3), id="one that was begun"),
+        pytest.param(Story().op(0.1, session=3).ran(-1, 12, 0.5, 0.6).ran(1, 12, 0.7, 0.8), id="unknown operations"),
+    ],
+)
+def test_it_is_unknown_when_no_session_had_two_operations_that_were_begun(story: Story) -> None:
+    verdict, (evidence,) = keeps_sessions_sticky(story.history())
+    assert (verdict, evidence.text) == ("unknown", "no session had two operations that were begun")
+
+
+def test_operations_without_a_session_may_run_anywhere() -> None:
+    story = Story().op(0.1, by=11).op(0.2, by=12).op(0.3, session=3).op(0.4, session=3)
+    assert keeps_sessions_sticky(story.history())[0] == "kept"
+
+
+@pytest.mark.parametrize("op", [-1, 2, 99])
+def test_records_of_operations_that_the_client_does_not_know_are_passed_over(op: int) -> None:
+    story = Story().op(0.1, session=3).op(0.5, session=3).ran(op, 12, 0.3, 0.4)
+    assert keeps_sessions_sticky(story.history())[0] == "kept"
+
+
+def test_every_execution_of_an_operation_counts() -> None:
+    story = Story().op(0.1, by=11, session=3, idempotent=True).ran(0, 12, 0.5, 0.6)
+    assert keeps_sessions_sticky(story.history())[0] == "broken"
+
+
+def test_an_operation_that_is_run_again_after_the_death_of_its_worker_is_no_move() -> None:
+    story = Story.of(KILL).op(0.1, None, by=11, session=3, idempotent=True).struck(11, 0.3).ran(0, 12, 0.5, 0.6)
+    assert keeps_sessions_sticky(story.history())[0] == "kept"
+
+
+def test_sessions_are_sticky_in_every_phase() -> None:
+    story = Story().op(0.1, by=11, session=3).op(0.5, by=12, session=3, phase=Phase.PROBE)
+    assert keeps_sessions_sticky(story.history())[0] == "broken"
+
+
+@given(st.lists(st.tuples(st.integers(-1, 5), st.integers(0, 50)), max_size=40))
+def test_it_is_never_broken_where_each_session_has_its_worker(served: list[tuple[int, int]]) -> None:
+    story = Story()
+    for session, at in served:
+        story.op(at / 10, by=11 + session % 3, session=session)
+    assert keeps_sessions_sticky(story.history())[0] != "broken"
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(11, 13)), max_size=30))
+def test_it_counts_each_change_of_a_worker_once(served: list[tuple[int, int]]) -> None:
+    story = Story()
+    changes, at_worker = 0, dict[int, int]()
+    for number, (session, worker) in enumerate(served):
+        story.op(number / 10, by=worker, session=session)
+        changes += at_worker.get(session, worker) != worker
+        at_worker[session] = worker
+    verdict, evidence = keeps_sessions_sticky(story.history())
+    assert (verdict == "broken") == (changes > 0)
+    if changes:
+        assert evidence[-1].text == f"{changes} times a session changed its worker while that was alive"

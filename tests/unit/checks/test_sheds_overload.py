@@ -1,0 +1,287 @@
+import pytest
+
+from poolproof.checks.sheds_overload import AT_ONCE_NS, EXCESS, GROWTH, sheds_overload
+from poolproof.checks.verdict import SHOWN
+from poolproof.history import Outcome, Phase
+from poolproof.plan import Load, Step
+from tests.unit.histories import Story
+
+AT_ONCE = AT_ONCE_NS / 1e9
+STEPS = (Step(rate=10, seconds=1), Step(rate=100, seconds=2), Step(rate=10, seconds=1))
+"""The overload lasts from 1 s to 3 s; its middle is at 2 s."""
+
+SLACK = 8
+"""What four workers may have waiting beyond the growth."""
+
+
+def loaded(*steps: Step) -> Story:
+    return Story.of(load=Load(steps=steps or STEPS))
+
+
+def refuses(story: Story, count: int = 1, start: float = 1.2, *, took: float = 0.001, **more: object) -> Story:
+    """So many operations that were refused `took` after they were sent."""
+    for number in range(count):
+        story.fails(start + number / 1000, "m.QueueFull", **{"outcome": Outcome.REJECTED, "took": took, **more})  # type: ignore[arg-type]
+    return story
+
+
+def shedding(completed: int = 20, refused: int = 40, story: Story | None = None) -> Story:
+    """A pool that completes some of the operations of an overload, and refuses others at once."""
+    return refuses((story or loaded()).ops(completed, 1.1), refused)
+
+
+def test_it_is_kept_when_what_is_too_much_is_refused_at_once() -> None:
+    assert sheds_overload(shedding().history()) == ("kept", [])
+
+
+@pytest.mark.parametrize("outcome", [Outcome.REJECTED, Outcome.POOL_ERROR])
+def test_submit_may_refuse_or_the_operation_may_fail(outcome: Outcome) -> None:
+    assert sheds_overload(refuses(loaded().ops(20, 1.1), 40, outcome=outcome).history())[0] == "kept"
+
+
+# --- was it an overload -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("refused", "verdict"), [(9, "unknown"), (10, "kept")])
+def test_half_as_much_again_must_have_been_offered_as_was_completed(refused: int, verdict: str) -> None:
+    assert EXCESS == 1.5
+    assert sheds_overload(shedding(20, refused).history())[0] == verdict
+
+
+def test_it_says_what_was_offered_and_what_completed_where_that_was_no_overload() -> None:
+    _, (evidence,) = sheds_overload(shedding(20, 9).history())
+    assert evidence.text == "29 operations were offered at the height of the load and 20 completed: no overload"
+
+
+def test_it_is_unknown_when_nothing_was_completed() -> None:
+    verdict, (evidence,) = sheds_overload(shedding(0, 40).history())
+    assert verdict == "unknown"
+    assert evidence.text == "40 operations were offered at the height of the load and 0 completed: no overload"
+
+
+def test_it_is_unknown_when_nothing_was_offered() -> None:
+    assert sheds_overload(loaded().history())[0] == "unknown"
+
+
+def test_an_error_of_the_users_own_is_a_completion() -> None:
+    story = refuses(loaded().ops(20, 1.1, outcome=Outcome.USER_ERROR), 9)
+    assert sheds_overload(story.history())[0] == "unknown"
+
+
+@pytest.mark.parametrize("outcome", [Outcome.WRONG, Outcome.CANCELLED])
+def test_nothing_else_is_a_completion(outcome: Outcome) -> None:
+    story = refuses(loaded().op(1.1).ops(19, 1.1, outcome=outcome), 9)
+    assert sheds_overload(story.history())[0] == "kept"
+
+
+@pytest.mark.parametrize("phase", [Phase.WARM_UP, Phase.PROBE, Phase.AFTER_CLOSE])
+def test_only_the_operations_of_the_measured_window_were_offered(phase: Phase) -> None:
+    story = refuses(shedding(20, 9), 30, phase=phase)
+    assert "29 operations were offered" in sheds_overload(story.history())[1][0].text
+
+
+@pytest.mark.parametrize(("due", "verdict"), [(0.999999999, "unknown"), (1.0, "kept"), (2.9, "kept"), (3.0, "unknown")])
+def test_what_was_due_within_the_overload_was_offered_whenever_it_was_sent(due: float, verdict: str) -> None:
+    assert sheds_overload(shedding(20, 9).fails(2.95, took=0.001, due=due).history())[0] == verdict
+
+
+@pytest.mark.parametrize(
+    ("done", "verdict"), [(0.999999999, "kept"), (1.0, "unknown"), (2.999999999, "unknown"), (3.0, "kept")]
+)
+def test_what_was_done_within_the_overload_was_completed(done: float, verdict: str) -> None:
+    story = shedding(20, 10).op(done - 0.1, due=0.5)
+    assert sheds_overload(story.history())[0] == verdict
+
+
+@pytest.mark.parametrize(
+    ("steps", "begin", "end"),
+    [
+        pytest.param((Step(rate=9, seconds=2), Step(rate=3, seconds=1)), 0.0, 2.0, id="first"),
+        pytest.param((Step(rate=3, seconds=0.5), Step(rate=0, seconds=1), Step(rate=9, seconds=1)), 1.5, 2.5, id="3rd"),
+        pytest.param((Step(rate=9, seconds=0.5), Step(rate=9, seconds=3)), 0.0, 0.5, id="the first of two alike"),
+        pytest.param((Step(rate=1, seconds=2),), 0.0, 2.0, id="the only one"),
+    ],
+)
+def test_the_overload_is_the_step_with_the_highest_rate(steps: tuple[Step, ...], begin: float, end: float) -> None:
+    inside, outside = loaded(*steps), loaded(*steps)
+    for story, due in ((inside, (begin, end - 1e-9)), (outside, (begin - 1e-9, end))):
+        refuses(story, 20, due=due[0])
+        refuses(story, 20, due=due[1])
+    assert "40 operations were offered" in sheds_overload(inside.history())[1][0].text
+    assert "0 operations were offered" in sheds_overload(outside.history())[1][0].text
+
+
+# --- submit blocks ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("held_up", "verdict"), [(AT_ONCE, "kept"), (AT_ONCE + 1e-9, "broken")])
+def test_it_is_broken_by_a_submit_that_takes_longer_than_half_a_second(held_up: float, verdict: str) -> None:
+    story = shedding().op(1.5, 1.0, accepted=1.5 + held_up)
+    assert sheds_overload(story.history())[0] == verdict
+
+
+def test_its_evidence_of_a_submit_that_blocked_names_the_operation_and_the_longest_time() -> None:
+    story = shedding().op(1.5, 1.0, accepted=2.1, by=12).op(1.6, 1.2, accepted=2.35, by=13)
+    _, (longest, *evidence) = sheds_overload(story.history())
+    assert longest.text == "submit blocked instead of refusing, for 0.75 s at the longest"
+    assert [(entry.op, entry.pid, entry.start_time, entry.at_s) for entry in evidence] == [
+        (60, 12, 1200, 1.5),
+        (61, 13, 1300, 1.6),
+    ]
+    assert "was held up by submit" in evidence[0].text
+
+
+def test_a_refusal_that_took_submit_too_long_is_a_submit_that_blocked() -> None:
+    story = refuses(shedding(), took=0.6, accepted=1.8)
+    _, evidence = sheds_overload(story.history())
+    assert evidence[0].text == "submit blocked instead of refusing, for 0.60 s at the longest"
+
+
+@pytest.mark.parametrize("due", [0.9, 3.0])
+def test_a_submit_that_blocked_outside_of_the_overload_is_not_its_business(due: float) -> None:
+    assert sheds_overload(shedding().op(due, 1.0, accepted=due + 0.9).history())[0] == "kept"
+
+
+def test_a_submit_that_blocked_is_told_before_all_else() -> None:
+    story = refuses(shedding(), by=12).op(1.5, 1.0, accepted=2.1)
+    _, evidence = sheds_overload(story.history())
+    assert [entry.op for entry in evidence] == [None, 61]
+
+
+# --- refusals -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("outcome", [Outcome.REJECTED, Outcome.POOL_ERROR])
+def test_it_is_broken_by_an_operation_that_was_refused_although_a_worker_ran_it(outcome: Outcome) -> None:
+    verdict, (evidence,) = sheds_overload(refuses(shedding(), outcome=outcome, by=12).history())
+    assert (verdict, evidence.op, evidence.pid, evidence.start_time, evidence.at_s) == ("broken", 60, 12, 1200, 1.2)
+    assert "was refused (m.QueueFull: it failed) although a worker ran it; worker pid 12" in evidence.text
+
+
+@pytest.mark.parametrize(("took", "verdict"), [(AT_ONCE, "kept"), (AT_ONCE + 1e-9, "broken")])
+def test_it_is_broken_by_a_refusal_that_comes_later_than_half_a_second(took: float, verdict: str) -> None:
+    story = refuses(shedding(), took=took, outcome=Outcome.POOL_ERROR)
+    assert sheds_overload(story.history())[0] == verdict
+
+
+def test_its_evidence_of_a_late_refusal_names_the_operation_and_its_error() -> None:
+    _, (evidence,) = sheds_overload(refuses(shedding(), took=0.7, outcome=Outcome.POOL_ERROR).history())
+    assert (evidence.op, evidence.at_s) == (60, 1.2)
+    assert "was refused (m.QueueFull: it failed) later than 0.5 s after it was sent; no worker" in evidence.text
+
+
+def test_a_refusal_that_came_late_and_ran_is_told_as_both() -> None:
+    _, evidence = sheds_overload(refuses(shedding(), took=0.7, outcome=Outcome.POOL_ERROR, by=12).history())
+    assert [entry.op for entry in evidence] == [60, 60]
+
+
+def test_its_evidence_tells_some_refusals_and_counts_the_others() -> None:
+    _, evidence = sheds_overload(refuses(shedding(), SHOWN + 2, by=12).history())
+    assert [entry.op for entry in evidence] == [*range(60, 60 + SHOWN), None]
+
+
+@pytest.mark.parametrize("outcome", [Outcome.OK, Outcome.USER_ERROR, Outcome.WRONG, Outcome.CANCELLED])
+def test_no_other_end_is_a_refusal(outcome: Outcome) -> None:
+    assert sheds_overload(shedding().op(1.5, 0.9, outcome=outcome).history())[0] == "kept"
+
+
+@pytest.mark.parametrize("due", [0.9, 3.0])
+def test_refusals_outside_of_the_overload_are_not_its_business(due: float) -> None:
+    story = refuses(shedding(), start=due, took=0.9, outcome=Outcome.POOL_ERROR, by=12)
+    assert sheds_overload(story.history())[0] == "kept"
+
+
+# --- the backlog --------------------------------------------------------------------------------------------------
+
+
+def backlog(middle: int, last: int, *, refused: int = 1) -> Story:
+    """So many operations wait in the middle of an overload, and so many at its end."""
+    story = refuses(loaded().ops(10, 1.1), refused)
+    for number in range(max(middle, last)):
+        both = number < min(middle, last)
+        sent = 1.5 if both or middle > last else 2.5
+        story.op(sent, 2.5 - sent if not both and middle > last else 3.5 - sent, by=None)
+    return story
+
+
+def test_it_is_broken_by_a_backlog_that_grows_to_the_end_of_the_overload() -> None:
+    verdict, (evidence,) = sheds_overload(backlog(16, 60, refused=3).history())
+    assert (verdict, evidence.op, evidence.at_s) == ("broken", None, 3.0)
+    assert evidence.text == (
+        "of 73 operations offered within 2.00 s it completed 10 and refused 3; 16 were waiting half-way and 60 at the "
+        "end: it takes whatever comes"
+    )
+
+
+def test_a_pool_that_refused_nothing_is_broken_by_its_backlog() -> None:
+    assert sheds_overload(backlog(16, 60, refused=0).history())[0] == "broken"
+
+
+@pytest.mark.parametrize(("middle", "last"), [(0, SLACK), (16, 20 + SLACK), (40, 50 + SLACK), (60, 40)])
+def test_a_backlog_that_grew_by_a_quarter_and_two_a_worker_is_bounded(middle: int, last: int) -> None:
+    assert GROWTH * middle + SLACK >= last
+    assert sheds_overload(backlog(middle, last).history()) == ("kept", [])
+
+
+@pytest.mark.parametrize(("middle", "last"), [(0, SLACK + 1), (16, 20 + SLACK + 1), (40, 50 + SLACK + 1)])
+def test_a_backlog_that_grew_by_more_is_not(middle: int, last: int) -> None:
+    assert sheds_overload(backlog(middle, last).history())[0] == "broken"
+
+
+def test_a_refusal_does_not_hide_the_backlog() -> None:
+    _, evidence = sheds_overload(refuses(backlog(16, 60), by=12).history())
+    assert [entry.at_s for entry in evidence] == [1.2, 3.0]
+
+
+def counted(story: Story) -> str:
+    """What the check says of the backlog of this story, beside sixty operations that were waiting at the end."""
+    _, evidence = sheds_overload(story.history())
+    return evidence[-1].text.partition("; ")[2].partition(":")[0]
+
+
+@pytest.mark.parametrize(
+    ("sent", "took", "waiting"),
+    [
+        pytest.param(2.0, 0.5, "17 were waiting half-way and 60 at the end", id="accepted half-way"),
+        pytest.param(2.000000001, 0.5, "16 were waiting half-way and 60 at the end", id="accepted after that"),
+        pytest.param(1.5, 0.5, "16 were waiting half-way and 60 at the end", id="done half-way"),
+        pytest.param(1.5, 0.500000001, "17 were waiting half-way and 60 at the end", id="done after that"),
+        pytest.param(2.9, 0.1, "16 were waiting half-way and 60 at the end", id="done at the end"),
+        pytest.param(2.9, 0.100000001, "16 were waiting half-way and 61 at the end", id="done after the end"),
+        pytest.param(2.9, None, "16 were waiting half-way and 61 at the end", id="never done"),
+    ],
+)
+def test_what_was_accepted_and_is_not_done_waits(sent: float, took: float | None, waiting: str) -> None:
+    assert counted(backlog(16, 60).op(sent, took, by=None)) == waiting
+
+
+@pytest.mark.parametrize(("accepted", "at_the_end"), [(3.0, 61), (3.000000001, 60)])
+def test_what_was_accepted_by_the_end_waits_then(accepted: float, at_the_end: int) -> None:
+    assert counted(backlog(16, 60).op(2.9, 0.4, accepted=accepted)).endswith(f" {at_the_end} at the end")
+
+
+def test_what_was_refused_does_not_wait() -> None:
+    story = refuses(backlog(16, 60), start=1.9, took=0.4, outcome=Outcome.REJECTED)
+    assert counted(story) == "16 were waiting half-way and 60 at the end"
+
+
+def test_what_submit_never_returned_from_does_not_wait() -> None:
+    history = backlog(16, 60).op(1.9, 2.0).history()
+    history.operations.accepted[-1] = 0
+    assert "; 16 were waiting half-way and 60 at the end" in sheds_overload(history)[1][-1].text
+
+
+@pytest.mark.parametrize("due", [0.9, 3.0])
+def test_what_was_not_offered_in_the_overload_does_not_wait_in_it(due: float) -> None:
+    assert counted(backlog(16, 60).op(1.9, 2.0, due=due)) == "16 were waiting half-way and 60 at the end"
+
+
+# --- nothing refused ----------------------------------------------------------------------------------------------
+
+
+def test_it_is_unknown_when_nothing_was_refused_and_nothing_piled_up() -> None:
+    verdict, (evidence,) = sheds_overload(backlog(16, 20, refused=0).history())
+    assert (verdict, evidence.text) == (
+        "unknown",
+        "nothing was refused, yet only 20 operations were waiting at the end of the overload",
+    )
