@@ -34,6 +34,7 @@ MUTANTS = (
     Mutant("returns-the-right-result", "returns_a_neighbours_result", "steady"),
     Mutant("returns-the-right-result", "garbles_results", "kill-idle"),
     Mutant("returns-the-right-result", "cancels_half_of_the_operations_unasked", "steady"),
+    Mutant("returns-the-right-result", "refuses_without_need", "steady"),
     Mutant("types-every-error", "wraps_errors_of_the_user", "awkward-work"),
     Mutant(
         "types-every-error",
@@ -48,6 +49,7 @@ MUTANTS = (
     Mutant("leaves-nothing-behind", "leaks_a_descriptor", "steady"),
     Mutant("leaves-nothing-behind", "leaks_a_temporary_file", "steady"),
     Mutant("leaves-nothing-behind", "leaks_shared_memory", "steady"),
+    Mutant("leaves-nothing-behind", "leaks_a_semaphore", "steady"),
     Mutant("leaves-nothing-behind", "leaks_a_zombie", "steady"),
     Mutant("leaves-nothing-behind", "leaks_a_child", "steady"),
     Mutant("leaves-nothing-behind", "leaves_its_workers_alive", "shutdown"),
@@ -73,6 +75,7 @@ MUTANTS = (
     Mutant("sheds-overload", "refuses_only_when_the_work_is_done", "overload"),
     Mutant("serves-fairly", "serves_the_newest_first", "overload"),
     Mutant("honours-deadlines", "ignores_deadlines", "deadlines"),
+    Mutant("honours-deadlines", "lets_short_operations_wait_past_their_deadlines", "deadlines"),
     Mutant("honours-deadlines", "tells_of_the_deadline_and_works_on", "deadlines"),
 )
 

@@ -566,11 +566,13 @@ def _lifecycle(window: int) -> tuple[Lifecycle, ...]:
         at_s = -20.0 + 4 * cycle
         for stage in ("open", "ready", "cycle"):
             whole(stage, at_s, 0.5)
+        event("ready", at_s + 0.4, "ready", 0.2)
         event("closing", at_s + 1, "close", 0)
         event("closed", at_s + 1.5, "close")
         for category in _RESIDUES:
             event("residue", at_s + 2, f"{category}, cycle {cycle}", 3)
     whole("open", -4, 0.5)
+    event("ready", -3.5, "ready", 0.2)
     event("stage", -2, "probe-before", 9.0)
     event("capacity", -1.5, "probe-before", WORKERS)
     event("stage", -0.1, "load", seconds)

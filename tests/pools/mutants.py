@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import multiprocessing
 import os
 import signal
 import sys
@@ -84,6 +85,19 @@ class _Mixup:
 
 def returns_a_neighbours_result(*, workers: int) -> CleanPool:
     return CleanPool(workers, replace(CLEAN, succeed=_Mixup()))
+
+
+class ShyPool(CleanPool):
+    """Refuses every other operation as too much, however little it has to do."""
+
+    def submit(self, operation: Operation) -> "Future[Any]":
+        if operation.op % 2 and operation.kind != RENDEZVOUS:
+            raise PoolSaturated(f"operation {operation.op} is too much for today")
+        return super().submit(operation)
+
+
+def refuses_without_need(*, workers: int) -> ShyPool:
+    return ShyPool(workers)
 
 
 def _garble(job: Job, result: Any) -> None:
@@ -192,6 +206,10 @@ def _leaking(leak: Callable[[], None]) -> Callable[..., CleanPool]:
     return make
 
 
+_KEPT: Final[list[Any]] = []
+"""What a mutant never lets go of."""
+
+
 def _leak_zombie() -> None:
     if os.fork() == 0:
         os._exit(0)
@@ -208,6 +226,7 @@ leaks_a_thread = _leaking(lambda: threading.Thread(target=_wait_for_ever, daemon
 leaks_a_descriptor = _leaking(lambda: _leave_open(os.open(os.devnull, os.O_RDONLY)))
 leaks_a_temporary_file = _leaking(lambda: os.close(tempfile.mkstemp()[0]))
 leaks_shared_memory = _leaking(lambda: SharedMemory(create=True, size=1).close())
+leaks_a_semaphore = _leaking(lambda: _KEPT.append(multiprocessing.Semaphore()))
 leaks_a_zombie = _leaking(_leak_zombie)
 leaks_a_child = _leaking(_leak_child)
 
@@ -493,6 +512,17 @@ class TimelessPool(CleanPool):
 
 def ignores_deadlines(*, workers: int) -> TimelessPool:
     return TimelessPool(workers)
+
+
+class HastyPool(CleanPool):
+    """A pool that minds the deadlines of what takes long, and lets the short ones wait however late they are."""
+
+    def submit(self, operation: Operation) -> "Future[Any]":
+        return super().submit(replace(operation, deadline_ns=None) if operation.kind == "wait" else operation)
+
+
+def lets_short_operations_wait_past_their_deadlines(*, workers: int) -> HastyPool:
+    return HastyPool(workers)
 
 
 def tells_of_the_deadline_and_works_on(*, workers: int) -> CleanPool:

@@ -413,6 +413,54 @@ def test_recovery_counts_from_the_first_of_several_blows() -> None:
     assert found.detect_ms == 2000.0
 
 
+def killed_twice(second: float = 1.1, *, fault: int = 1) -> Story:
+    """As `killed`, and worker 12 is killed a moment later, too; worker 16 was born for it at 1.2 s."""
+    story = (
+        Story.of(KILL, KILL).struck(11, 1.0).struck(12, second, fault=fault).lived(11, gone=1.0).lived(12, gone=second)
+    )
+    for pid in (13, 14):
+        story.lived(pid)
+    story.lived(15, seen=1.2).lived(16, seen=1.2)
+    for number in range(100):
+        story.op(0.01 * number, 0.02, by=(11, 12, 13, 14)[number % 4])
+    for number in range(30, 200):
+        story.op(1.0 + 0.01 * number, 0.02, by=(13, 14, 15, 16)[number % 4])
+    return story.capacity(4, 4)
+
+
+def moments(story: Story) -> tuple[float | None, float | None, float | None]:
+    found = recovery(story.history())
+    assert found is not None
+    return found.detect_ms, found.capacity_ms, found.steady_ms
+
+
+def test_of_several_faults_the_first_is_what_was_noticed_and_the_last_what_the_pool_recovers_from() -> None:
+    # At 1.301 s the first of the new workers begins; all four have answered at 1.349 s, 249 ms after the second blow.
+    assert moments(killed_twice())[:2] == (301.0, 249.0)
+
+
+@pytest.mark.parametrize(("fault", "steady"), [(1, 0.0), (0, 500.0)])
+def test_it_is_steady_again_so_long_after_the_last_fault_began(fault: int, steady: float) -> None:
+    assert moments(killed_twice(1.5, fault=fault))[2] == steady
+
+
+def test_the_order_in_which_faults_are_told_does_not_matter() -> None:
+    story = killed_twice()
+    story._faults.reverse()
+    assert moments(story) == moments(killed_twice())
+
+
+def test_a_fault_with_several_victims_begins_with_the_first_of_them() -> None:
+    assert moments(killed_twice(fault=0))[:2] == (301.0, 349.0)
+
+
+def test_capacity_and_steadiness_are_looked_for_after_the_last_victim() -> None:
+    _, capacity, steady = moments(killed_twice(1.5, fault=0))
+    assert capacity is not None
+    assert steady is not None
+    assert (capacity > 500, steady) == (True, 500.0)
+
+
 def test_figures_do_not_change_the_history() -> None:
     history = killed().history()
     before = history.operations.due.copy()

@@ -17,13 +17,14 @@ HERE = "tests.unit.samples"
 
 
 @pytest.fixture(autouse=True)
-def _own_modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Whatever a test imports or puts on the path is forgotten with it."""
+def _own_modules(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Whatever a test puts on the path, or imports of what it wrote, is forgotten with it."""
     monkeypatch.setattr(sys, "path", [*sys.path])
-    loaded = set(sys.modules)
     yield
-    for name in set(sys.modules) - loaded:
-        del sys.modules[name]
+    home = str(tmp_path_factory.getbasetemp())
+    for name, module in [*sys.modules.items()]:
+        if str(getattr(module, "__dict__", {}).get("__file__")).startswith(home):
+            del sys.modules[name]
 
 
 # --- the form -----------------------------------------------------------------------------------------------------

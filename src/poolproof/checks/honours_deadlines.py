@@ -30,8 +30,9 @@ def honours_deadlines(history: History) -> Answer:
     evidence += describe_some(history, went_on, f"went on running later than {grace} after its deadline")
     if evidence:
         return "broken", evidence
-    # An operation whose deadline passed while it was under way: only that puts the promise to the test.
+    # Only deadlines that passed put the promise to the test, and those of waiting and of running operations differ.
     passed = bound & (operations.done > 0) & (operations.done >= operations.deadline)
-    if not passed.any():
-        return unknown("no deadline passed while its operation was under way")
+    for how, some in (("was running", passed & begun), ("was waiting", passed & ~begun)):
+        if not some.any():
+            return unknown(f"no deadline passed while its operation {how}")
     return "kept", []

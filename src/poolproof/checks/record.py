@@ -78,8 +78,17 @@ def ended_with(history: History, types: Iterable[str]) -> np.ndarray:
 
 
 def shed(history: History) -> np.ndarray:
-    """Mask of the operations that were refused as the pool's documentation says of too much; shape (operations,)."""
-    return ended_with(history, history.claims.overload)
+    """Mask of the operations that were refused as too much, and rightly so; shape (operations,).
+
+    Rightly: with an error that the pool documents for that, while it had as much to do at least as it has workers.
+    """
+    operations = history.operations
+    refused = ended_with(history, history.claims.overload)
+    taken = (operations.accepted > 0) & ~history.ended(Outcome.REJECTED)
+    ended = np.sort(operations.done[taken & (operations.done > 0)])
+    sent = operations.sent
+    under_way = np.searchsorted(np.sort(operations.accepted[taken]), sent) - np.searchsorted(ended, sent)
+    return np.asarray(refused & (under_way >= history.plan.workers))
 
 
 def expired(history: History) -> np.ndarray:

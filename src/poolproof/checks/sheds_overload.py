@@ -9,6 +9,9 @@ from poolproof.history import History, Outcome, Phase
 EXCESS = 1.5
 """How many times as much as it completed must have been offered, for it to have been an overload."""
 
+BLOCKED = 0.5
+"""The share of the overload that may be spent in `submit`: beyond it the client is held up, a little at each call."""
+
 AT_ONCE_NS = 500_000_000
 GROWTH = 1.25
 """A backlog that is this much larger at the end of the overload than in its middle is still growing."""
@@ -24,12 +27,15 @@ def sheds_overload(history: History) -> Answer:
     if count < EXCESS * max(done, 1) or not done:
         return unknown(f"{count} operations were offered at the height of the load and {done} completed: no overload")
     accepted = offered & (operations.accepted > 0) & ~history.ended(Outcome.REJECTED)
-    blocked = offered & (operations.accepted - operations.sent > AT_ONCE_NS)
-    if blocked.any():
-        worst_s = float((operations.accepted - operations.sent)[blocked].max()) / 1e9
+    in_submit = np.where(offered & (operations.accepted > 0), operations.accepted - operations.sent, 0)
+    if in_submit.sum() > BLOCKED * (end - begin):
         return "broken", [
-            Evidence(text=f"submit blocked instead of refusing, for {worst_s:.2f} s at the longest"),
-            *describe_some(history, blocked, "was held up by submit"),
+            Evidence(
+                text=f"submit blocked instead of refusing: it took {in_submit.sum() / 1e9:.2f} s for {count} calls "
+                f"that were due within {(end - begin) / 1e9:.2f} s, {in_submit.max() / 1e9:.3f} s for a single one",
+                op=int(in_submit.argmax()),
+                at_s=round(history.seconds(int(operations.sent[in_submit.argmax()])), 6),
+            )
         ]
     refused = offered & history.ended(Outcome.REJECTED, Outcome.POOL_ERROR)
     begun = last_execution(history) >= 0

@@ -198,14 +198,17 @@ def sessions(given: Ingredients) -> Scenario:
 
 
 def deadlines(given: Ingredients) -> Scenario:
-    """Operations with deadlines: nearly all can be met, and some pass while their operation runs."""
-    placed = tuple(Placed(at_s=at * given.seconds, kind="overdue", deadline_s=TIGHT_S) for at in (0.1, 0.35, 0.6))
+    """Operations with deadlines: nearly all can be met, some pass while their operation runs, some while it waits."""
+    running = tuple(Placed(at_s=at * given.seconds, kind="overdue", deadline_s=TIGHT_S) for at in (0.1, 0.35, 0.6))
+    # Every worker gets something that takes long, and what comes next has little time.
+    occupied = tuple(Placed(at_s=0.7 * given.seconds, kind="overdue") for _ in range(given.workers))
+    waiting = tuple(Placed(at_s=at * given.seconds, kind="wait", deadline_s=TIGHT_S) for at in (0.73, 0.74, 0.75))
     return Scenario(
         name="deadlines",
-        summary="operations with deadlines, some of which take longer",
+        summary="operations with deadlines, some of which take, or wait, longer",
         stages=_LOADED,
         examines=(*_SAFETY, *_CLOSING, "restores-capacity", "honours-deadlines"),
-        load=given.waits((1.0, MODERATE), placed=placed, deadline_s=EASY_S),
+        load=given.waits((1.0, MODERATE), placed=(*running, *occupied, *waiting), deadline_s=EASY_S),
         workload="waits",
     )
 

@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import faulthandler
 import gc
+import random
 import resource
 import signal
 import sys
@@ -15,7 +16,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -143,17 +144,24 @@ class Lab:
             self._client = Client(folder=self._folder, columns=self._columns, kinds=laid_out, journal=self._journal)
             self._rng = payload_source(plan.seed)
             self._names, self._kinds, self._references = names, laid_out, references
+            for name in mix:
+                # What making them imports is imported now: a pool whose threads fork meanwhile would hand a lock of the
+                # import system on to its workers, with nobody to release it.
+                self._make_payload(name, payload_source(plan.seed))
             self._mix = [self._names.index(name) for name in mix]
 
     def _prepare_operation(self, kind: int, phase: Phase, session: int = -1, session_seq: int = -1) -> int:
         name = self._names[kind]
+        payload = self._make_payload(name, self._rng)
+        return self._client.prepare(kind, self._references[name], phase, payload, session, session_seq)
+
+    def _make_payload(self, name: str, rng: random.Random) -> Any:
         try:
-            payload = self._kinds[name].payload(self._rng)
+            return self._kinds[name].payload(rng)
         except Exception as error:  # the user's own function
             raise TargetError(
                 self._plan.works_on, f"the workload {self._plan.works_on!r}: payload of {name!r} raised {error!r}"
             ) from error
-        return self._client.prepare(kind, self._references[name], phase, payload, session, session_seq)
 
     def _send_now(self, count: int, phase: Phase) -> None:
         for index in range(count):

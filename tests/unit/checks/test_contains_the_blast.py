@@ -96,9 +96,15 @@ def test_a_wrong_result_is_not_its_business() -> None:
 
 @pytest.mark.parametrize("outcome", [Outcome.POOL_ERROR, Outcome.REJECTED])
 def test_what_the_pool_refuses_as_documented_is_no_blast(outcome: Outcome) -> None:
-    story = killed().fails(3.0, "m.QueueFull", outcome=outcome).watched(9)
+    story = killed().ops(4, 2.0, took=2.0, by=12).fails(3.0, "m.QueueFull", outcome=outcome).watched(9)
     story.claims = Claims(overload=("m.QueueFull",))
     assert contains_the_blast(story.history())[0] == "kept"
+
+
+def test_what_the_pool_refuses_as_too_much_while_there_is_little_to_do_is_a_blast() -> None:
+    story = killed().ops(3, 2.0, took=2.0, by=12).fails(3.0, "m.QueueFull", outcome=Outcome.REJECTED).watched(9)
+    story.claims = Claims(overload=("m.QueueFull",))
+    assert contains_the_blast(story.history())[0] == "broken"
 
 
 def test_what_the_pool_refuses_by_any_other_type_is_a_blast() -> None:

@@ -2,10 +2,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poolproof.checks.keeps_session_order import ENOUGH, keeps_session_order
+from poolproof.checks.keeps_session_order import keeps_session_order
 from poolproof.checks.verdict import SHOWN
 from poolproof.history import Phase
 from tests.unit.histories import KILL, Story
+
+ENOUGH = 5
 
 
 def in_turn(count: int = ENOUGH + 1, session: int = 9, story: Story | None = None) -> Story:
@@ -68,6 +70,13 @@ def test_an_operation_that_began_at_the_very_moment_at_which_an_earlier_one_did_
 @pytest.mark.parametrize(("began", "verdict"), [(0.699999999, "broken"), (0.7, "kept")])
 def test_an_operation_may_begin_once_the_earlier_one_has_ended(began: float, verdict: str) -> None:
     assert keeps_session_order(in_turn(story=overlapping(began)).history())[0] == verdict
+
+
+def test_its_evidence_names_the_two_operations_that_it_is_about_wherever_they_stand() -> None:
+    story = in_turn().waits(7.0, 8.0, 0.1, by=11, session=9).waits(7.1, 7.5, 0.1, by=12, session=9)
+    _, (evidence, _) = keeps_session_order(story.waits(9.0, 9.1, by=13, session=9).history())
+    assert (evidence.op, evidence.pid, evidence.at_s) == (ENOUGH + 2, 12, 7.5)
+    assert f"before operation {ENOUGH + 1}, which began at 8.000 s" in evidence.text
 
 
 def test_its_evidence_tells_some_operations_and_counts_all() -> None:

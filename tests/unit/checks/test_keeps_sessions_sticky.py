@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poolproof.checks.keeps_sessions_sticky import NOTICE_NS, keeps_sessions_sticky
+from poolproof.checks.keeps_sessions_sticky import keeps_sessions_sticky
 from poolproof.checks.verdict import SHOWN
 from poolproof.history import Phase
 from poolproof.plan import Claims
 from tests.unit.histories import KILL, STALL, Story
 
-NOTICE = NOTICE_NS / 1e9
+NOTICE = 0.25
 THREADS = Claims(in_process=True)
 
 
@@ -152,6 +152,15 @@ def test_it_is_broken_by_a_session_whose_state_is_another_one_in_the_same_worker
     )
     assert total.text == (
         "0 times a session changed its worker while that was alive, 1 times its state was gone although its worker was "
+        "the same"
+    )
+
+
+def test_moves_and_lost_states_are_counted_apart() -> None:
+    _, evidence = keeps_sessions_sticky(forgetful().op(1.0, by=12, session=3).op(2.0, by=11, session=3).history())
+    assert [entry.op for entry in evidence] == [1, 2, 3, None]
+    assert evidence[-1].text == (
+        "2 times a session changed its worker while that was alive, 1 times its state was gone although its worker was "
         "the same"
     )
 

@@ -379,14 +379,93 @@ def test_the_type_of_an_error_that_is_not_the_pools_does_not_matter(outcome: Out
     assert ended(Story().fails(0.1, "m.A", outcome=outcome), "m.A") == [False]
 
 
-def test_what_was_refused_by_a_documented_type_was_shed() -> None:
-    story = Story(claims=FULL).fails(0.1, "m.QueueFull", outcome=Outcome.REJECTED).fails(0.2, "m.Other").op(0.3)
-    assert shed(story.history()).tolist() == [True, False, False]
+def busy(claims: Claims = FULL, *, count: int = 4) -> Story:
+    """A pool of four workers that has so many operations to do from 0.1 s to 5 s."""
+    return Story(claims=claims).ops(count, 0.1, took=4.9)
+
+
+def was_shed(story: Story) -> bool:
+    """Whether that became of the last operation of a story."""
+    return bool(shed(story.history())[-1])
+
+
+@pytest.mark.parametrize("outcome", [Outcome.POOL_ERROR, Outcome.REJECTED])
+def test_what_was_refused_by_a_documented_type_while_there_was_much_to_do_was_shed(outcome: Outcome) -> None:
+    story = busy().fails(1.0, "m.QueueFull", outcome=outcome).fails(1.0, "m.Other", outcome=outcome).op(1.0)
+    assert shed(story.history()).tolist() == [False, False, False, False, True, False, False]
 
 
 def test_nothing_was_shed_by_a_pool_that_documents_no_refusal() -> None:
-    story = Story(claims=Claims(errors=("m.QueueFull",))).fails(0.1, "m.QueueFull", outcome=Outcome.REJECTED)
-    assert shed(story.history()).tolist() == [False]
+    assert not was_shed(busy(Claims(errors=("m.QueueFull",))).fails(1.0, "m.QueueFull", outcome=Outcome.REJECTED))
+
+
+@pytest.mark.parametrize(("count", "rightly"), [(0, False), (3, False), (4, True), (5, True)])
+def test_as_many_operations_as_workers_must_have_been_under_way(count: int, rightly: bool) -> None:
+    assert was_shed(busy(count=count).fails(1.0, "m.QueueFull", outcome=Outcome.REJECTED)) is rightly
+
+
+@pytest.mark.parametrize(("accepted", "rightly"), [(0.999999999, True), (1.0, False)])
+def test_what_was_accepted_before_another_was_sent_was_under_way(accepted: float, rightly: bool) -> None:
+    story = busy(count=3).op(0.1, 4.0, accepted=accepted)
+    assert was_shed(story.fails(1.0, "m.QueueFull", outcome=Outcome.REJECTED)) is rightly
+
+
+@pytest.mark.parametrize(("done", "rightly"), [(0.999999999, False), (1.0, True)])
+def test_what_had_ended_before_another_was_sent_was_not_under_way(done: float, rightly: bool) -> None:
+    story = busy(count=3).op(0.1, done - 0.1)
+    assert was_shed(story.fails(1.0, "m.QueueFull", outcome=Outcome.REJECTED)) is rightly
+
+
+def test_what_never_ended_was_under_way() -> None:
+    assert was_shed(busy(count=3).hangs(0.1).fails(1.0, "m.QueueFull", outcome=Outcome.REJECTED))
+
+
+def test_what_was_rejected_was_not_under_way() -> None:
+    story = busy(count=3).fails(0.1, took=4.0, accepted=0.2, outcome=Outcome.REJECTED)
+    assert not was_shed(story.fails(1.0, "m.QueueFull", outcome=Outcome.REJECTED))
+
+
+def test_what_submit_never_returned_from_was_not_under_way() -> None:
+    history = busy().fails(1.0, "m.QueueFull", outcome=Outcome.REJECTED).history()
+    history.operations.accepted[0] = 0
+    assert not shed(history)[-1]
+
+
+def test_operations_of_every_phase_were_under_way() -> None:
+    story = busy(count=3).op(0.1, 4.0, phase=Phase.WARM_UP)
+    assert was_shed(story.fails(1.0, "m.QueueFull", outcome=Outcome.REJECTED))
+
+
+INSTANTS = st.integers(0, 6)
+
+
+@given(
+    st.lists(
+        st.tuples(INSTANTS, INSTANTS, st.none() | INSTANTS, st.sampled_from(("ok", "refused", "failed"))), max_size=14
+    )
+)
+def test_what_was_shed_is_what_a_count_of_what_was_under_way_tells(
+    runs: list[tuple[int, int, int | None, str]],
+) -> None:
+    story = Story(claims=FULL)
+    for sent, until_accepted, until_done, end in runs:
+        took = None if until_done is None else until_accepted + until_done
+        if end == "ok" or took is None:
+            story.op(sent, took, accepted=sent + until_accepted)
+        else:
+            outcome = Outcome.REJECTED if end == "refused" else Outcome.POOL_ERROR
+            story.fails(sent, "m.QueueFull", took=took, accepted=sent + until_accepted, outcome=outcome)
+    history = story.history()
+    ops = history.operations
+
+    def under_way(at: int) -> int:
+        return sum(
+            ops.accepted[op] < at and (ops.done[op] == 0 or ops.done[op] >= at) and ops.outcome[op] != Outcome.REJECTED
+            for op in range(len(ops))
+        )
+
+    expected = [ops.error[op] >= 0 and under_way(int(ops.sent[op])) >= 4 for op in range(len(ops))]
+    assert shed(history).tolist() == expected
 
 
 @pytest.mark.parametrize("outcome", [Outcome.POOL_ERROR, Outcome.REJECTED, Outcome.CANCELLED])
@@ -551,8 +630,12 @@ def test_the_first_of_all_harms_ends_what_is_unprovoked() -> None:
 
 
 def test_what_the_pool_documents_that_it_refuses_is_no_failure() -> None:
-    story = Story(claims=FULL).fails(0.2, "m.QueueFull", outcome=Outcome.REJECTED)
-    assert blameless(story.fails(0.3, "m.Other", outcome=Outcome.REJECTED).watched(9.0)) == [False, True]
+    story = busy().fails(1.0, "m.QueueFull", outcome=Outcome.REJECTED)
+    assert blameless(story.fails(1.0, "m.Other", outcome=Outcome.REJECTED).watched(9.0))[4:] == [False, True]
+
+
+def test_to_be_called_too_much_where_there_was_little_to_do_is_a_failure() -> None:
+    assert blameless(busy(count=3).fails(1.0, "m.QueueFull", outcome=Outcome.REJECTED).watched(9.0))[-1]
 
 
 def test_what_failed_once_its_deadline_had_passed_is_no_failure() -> None:

@@ -194,9 +194,17 @@ def test_a_pool_that_took_nothing_after_a_harm_did_not_shut_itself() -> None:
 
 
 def test_a_pool_that_refuses_too_much_as_documented_did_not_shut_itself() -> None:
-    story = refusing(3 * ENOUGH)
+    story = refusing(3 * ENOUGH).ops(4, 0.5, took=8.0)
     story.claims = Claims(overload=("m.Closed",))
     assert returns_the_right_result(story.history()) == ("kept", [])
+
+
+def test_it_is_broken_by_a_pool_that_calls_it_too_much_where_there_was_little_to_do() -> None:
+    story = refusing(1).ops(3, 0.5, took=8.0)
+    story.claims = Claims(overload=("m.Closed",))
+    verdict, (evidence,) = returns_the_right_result(story.history())
+    assert (verdict, evidence.op) == ("broken", 1)
+    assert "ended as m.Closed: it failed although nothing had been harmed" in evidence.text
 
 
 def test_a_failure_at_a_deadline_is_not_its_business() -> None:

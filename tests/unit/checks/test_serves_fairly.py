@@ -3,13 +3,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poolproof.checks.serves_fairly import ENOUGH, FAIR_NS, QUEUED_NS, _overtaken, serves_fairly
+from poolproof.checks.serves_fairly import _overtaken, serves_fairly
 from poolproof.checks.verdict import SHOWN
 from poolproof.history import Outcome, Phase
 from poolproof.plan import Claims
 from tests.unit.histories import Story
 
-FAIR, QUEUED = FAIR_NS / 1e9, QUEUED_NS / 1e9
+FAIR, QUEUED, ENOUGH = 0.5, 0.05, 20
 
 
 def queued(count: int = ENOUGH, story: Story | None = None, waited: float = 0.1) -> Story:
@@ -66,6 +66,14 @@ def test_of_those_that_were_passed_over_alike_the_first_is_told_first() -> None:
     story = Story().waits(1.0, 5.0).waits(1.0, 5.0).waits(0.5, 5.0).waits(3.0, 4.0)
     _, evidence = serves_fairly(story.history())
     assert [entry.op for entry in evidence] == [2, 0, 1, None]
+
+
+def test_of_many_that_were_passed_over_alike_the_first_ones_are_told() -> None:
+    story = Story()
+    for _ in range(60):
+        story.waits(1.0, 5.0)
+    _, evidence = serves_fairly(story.waits(3.0, 4.0).history())
+    assert [entry.op for entry in evidence] == [*range(SHOWN), None]
 
 
 def test_one_that_was_passed_over_breaks_it_whatever_else_was_in_order() -> None:

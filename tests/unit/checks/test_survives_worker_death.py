@@ -22,6 +22,16 @@ def test_it_is_broken_by_an_operation_sent_later_that_fails(outcome: Outcome) ->
     assert survives_worker_death(story.history())[0] == "broken"
 
 
+@pytest.mark.parametrize(("under_way", "verdict"), [(4, "kept"), (3, "broken")])
+def test_what_the_pool_refuses_as_documented_while_there_is_much_to_do_breaks_nothing(
+    under_way: int, verdict: str
+) -> None:
+    story = killed().ops(ENOUGH, 2.0, by=12).ops(under_way, 3.0, took=2.0, by=12)
+    story.claims = Claims(overload=("m.QueueFull",))
+    story.fails(4.0, "m.QueueFull", outcome=Outcome.REJECTED).watched(9)
+    assert survives_worker_death(story.history())[0] == verdict
+
+
 def test_it_is_broken_by_an_operation_sent_later_that_never_ends() -> None:
     story = killed().ops(ENOUGH, 2.0, by=12).hangs(3.0, by=12).watched(9)
     assert survives_worker_death(story.history())[0] == "broken"

@@ -279,12 +279,24 @@ def test_the_operations_of_the_mix_have_plenty_of_time() -> None:
 
 
 def test_some_operations_take_longer_than_they_may() -> None:
-    assert named("deadlines").load.placed == (
+    assert named("deadlines").load.placed[:3] == (
         Placed(at_s=0.4, kind="overdue", deadline_s=TIGHT_S),
         Placed(at_s=1.4, kind="overdue", deadline_s=TIGHT_S),
         Placed(at_s=2.4, kind="overdue", deadline_s=TIGHT_S),
     )
     assert TIGHT_S < OVERDUE_S
+
+
+@pytest.mark.parametrize("workers", [2, 4, 16])
+def test_some_operations_have_little_time_while_every_worker_is_busy_with_others(workers: int) -> None:
+    given = Ingredients(rate_per_s=100.0, seconds=4.0, arrivals="poisson", warm_up=8, workers=workers)
+    (scenario,) = find_scenarios(("deadlines",), given)
+    *occupied, first, second, third = scenario.load.placed[3:]
+    assert [(place.kind, place.deadline_s) for place in occupied] == [("overdue", 0.0)] * workers
+    assert [place.at_s for place in occupied] == pytest.approx([2.8] * workers)
+    assert [(place.kind, place.deadline_s) for place in (first, second, third)] == [("wait", TIGHT_S)] * 3
+    assert [place.at_s for place in (first, second, third)] == pytest.approx([2.92, 2.96, 3.0])
+    assert third.at_s + third.deadline_s < occupied[0].at_s + OVERDUE_S
 
 
 @pytest.mark.parametrize("scenario", ALL, ids=lambda scenario: scenario.name)
