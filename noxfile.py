@@ -101,6 +101,7 @@ def prove(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def findings(session: nox.Session) -> None:
-    """Run the scripts behind docs/findings.md: the standard library alone shows each finding again."""
+    """Run the scripts behind docs/findings.md: each shows its finding again, without poolproof."""
+    session.install("loky", "pebble")
     for script in sorted(Path("docs/findings").glob("*.py")):
         session.run("python", str(script))

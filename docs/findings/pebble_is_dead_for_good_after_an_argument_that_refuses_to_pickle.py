@@ -1,6 +1,6 @@
-"""pebble.ProcessPool resolves nothing more, and takes nothing more, once an argument raised an error of its own in pickle.
+"""pebble.ProcessPool resolves and takes nothing more once the pickling of an argument raised an error of its own.
 
-Before pebble 5.2.3 what is in flight is resolved, but later operations are taken and never resolved, and close hangs.
+In pebble 5.1.0 and 5.2.0 what is in flight is resolved, but what comes later is taken and never is, and close hangs.
 """
 
 import faulthandler

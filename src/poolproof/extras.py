@@ -30,4 +30,4 @@ def require(name: str) -> None:
         TargetError: with the command that installs it; nothing else is taken in its place.
     """
     if not installed(name):
-        raise TargetError(name, f"{name} needs the package {EXTRAS[name][1]}: install it with {install_command(name)}")
+        raise TargetError(name, f"{name} needs packages that are not installed here: {install_command(name)}")

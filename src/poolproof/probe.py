@@ -176,11 +176,14 @@ class Call:
 
         record(STARTED)
         try:
-            if self.kind == RENDEZVOUS:
+            # Before a rendezvous too: so the setup is done with in every worker that met the others.
+            workload = (_workloads.get(self.workload) or _workload(self.workload)) if self.workload else None
+            if workload is None or self.kind == RENDEZVOUS:
                 result: Any = _rendezvous(*self.payload)
             else:
-                workload = _workloads.get(self.workload) or _workload(self.workload)
                 result = workload.kinds[self.kind].call(self.payload, state)
+            if token != NO_SESSION and _EPOCH not in state:  # the user's own `state.clear()` is no loss of the state
+                state[_SESSION], state[_EPOCH], state[_COUNTER] = token, epoch, counter
         except BaseException as error:
             record(RAISED, type_mark(f"{type(error).__module__}.{type(error).__qualname__}"))
             raise

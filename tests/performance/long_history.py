@@ -58,10 +58,15 @@ MILLISECOND: Final = 1_000_000
 
 WORKERS: Final = 8
 SERVICE_S: Final = 0.003
-STEPS: Final = ((0.75, 0.10), (2.4, 0.02), (0.75, 0.88))
-"""Rates in multiples of the capacity, and for what share of the window: one overload, early on."""
-ADMITTED: Final = 0.36
-"""The share of the overload that the pool takes."""
+RATE: Final = 0.75
+PEAK: Final = 2.4
+"""Rates in multiples of the capacity: the usual one, and that of one overload."""
+PEAK_AT: Final = 0.1
+PEAK_NS: Final = 2 * SECOND
+FILL_NS: Final = SECOND // 10
+"""The overload comes after a tenth of the window; at first the pool takes everything, until its queue is full."""
+ADMITTED: Final = 0.98 / PEAK
+"""The share of what comes then that it takes: no more than it can do, so that its queue stays as it is."""
 
 SESSIONS: Final = 240
 BURST: Final = 3
@@ -126,7 +131,8 @@ def long_history(count: int, *, bad: bool = False, seed: int = 1) -> History:
     rng = np.random.default_rng(seed)
     errors = _Errors([])
     loaded = count - _BESIDE
-    window = round(loaded / sum(rate * share for rate, share in STEPS) * SERVICE_S / WORKERS * SECOND)
+    extra_s = (PEAK / RATE - 1) * PEAK_NS / SECOND
+    window = round((loaded * SERVICE_S / WORKERS / RATE - extra_s) * SECOND)
     operations = _offer(rng, loaded, window)
     held = _refuse(rng, operations, errors, window)
     slot, victims = _place(rng, operations, held)
@@ -172,11 +178,18 @@ _WARM_UP: Final = 64
 _BESIDE: Final = _WARM_UP + 2 * _PROBES + 1
 
 
+def _steps(window: int) -> tuple[tuple[float, int], ...]:
+    """Rates in multiples of the capacity, and for how many ns each."""
+    before = round(PEAK_AT * window)
+    return (RATE, before), (PEAK, PEAK_NS), (RATE, window - before - PEAK_NS)
+
+
 def _offer(rng: np.random.Generator, count: int, window: int) -> Columns:
     """What was offered, when, and when the generator sent it."""
-    weight = np.array([rate * share for rate, share in STEPS])
+    steps = _steps(window)
+    weight = np.array([rate * took for rate, took in steps])
     ends = np.round(np.cumsum(weight) / weight.sum() * count).astype(np.int64)
-    edges = np.cumsum([0.0, *(share for _, share in STEPS)]) * window
+    edges = np.cumsum([0, *(took for _, took in steps)])
     number = np.arange(count)
     step = np.searchsorted(ends, number, side="right")
     due = ORIGIN + np.sort(edges[step] + rng.random(count) * (edges[step + 1] - edges[step])).astype(np.int64)
@@ -205,13 +218,20 @@ def _offer(rng: np.random.Generator, count: int, window: int) -> Columns:
 
 
 def _refuse(rng: np.random.Generator, operations: Columns, errors: _Errors, window: int) -> I64:
-    """Refuse most of the overload at once; the numbers of what was taken."""
-    (_, before), (_, over), _ = STEPS
-    at = operations["due"] - ORIGIN
-    refused = (at >= before * window) & (at < (before + over) * window) & (rng.random(len(at)) > ADMITTED)
+    """Refuse most of the overload at once, and a little of it once its time was up; the numbers of what was served."""
+    at = operations["due"] - ORIGIN - round(PEAK_AT * window)
+    number = np.arange(len(at))
+    # One at a time out of so many, and not by chance: a queue that is fed at random runs empty now and then.
+    admitted = np.floor((number + 1) * ADMITTED) > np.floor(number * ADMITTED)
+    refused = (at >= FILL_NS) & (at < PEAK_NS) & ~admitted
     operations["outcome"][refused] = Outcome.REJECTED
     operations["error"][refused] = errors.add(SATURATED, 1, "the queue is full")
     operations["done"][refused] = operations["accepted"][refused]
+    waited = refused & (rng.random(len(at)) < 0.02)
+    operations["outcome"][waited] = Outcome.POOL_ERROR
+    operations["error"][waited] = errors.add(EXPIRED, 1, "waited too long")
+    operations["deadline"][waited] = operations["accepted"][waited] + 20 * MILLISECOND
+    operations["done"][waited] = operations["deadline"][waited] + MILLISECOND
     operations["echoed"][refused] = -1
     operations["idempotent"] &= ~refused
     return np.flatnonzero(~refused)
@@ -436,7 +456,6 @@ def _typed(table: type[Any], columns: Columns) -> dict[str, Any]:
 
 
 def _scenario(window: int, operations: Columns, struck: dict[int, tuple[int, int]]) -> Scenario:
-    seconds = window / SECOND
     faults = []
     for number, (moment, _) in enumerate(struck.values()):
         at_s = (moment - ORIGIN) / SECOND
@@ -451,7 +470,7 @@ def _scenario(window: int, operations: Columns, struck: dict[int, tuple[int, int
         stages=("cycles", "open", "probe-before", "load", "drain", "probe-after", "close"),
         examines=PROMISES,
         load=Load(
-            steps=tuple(Step(rate=rate, seconds=share * seconds) for rate, share in STEPS),
+            steps=tuple(Step(rate=rate, seconds=took / SECOND) for rate, took in _steps(window)),
             service_s=SERVICE_S,
             sessions=SESSIONS,
             burst=BURST,

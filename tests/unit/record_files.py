@@ -15,9 +15,9 @@ class RecordFile:
         self.path = home / f"{pid}-{start_time}.bin"
         self.path.touch()
 
-    def write(self, kind: int, op: int, at: int = 0, tid: int = 1) -> None:
+    def write(self, kind: int, op: int, at: int = 0, tid: int = 1, mark: int = 0) -> None:
         """Append one record."""
-        line = probe.RECORD.pack(probe.MAGIC, kind, self.pid, tid, 0, self.start_time, op, at, -1, 0, 0)
+        line = probe.RECORD.pack(probe.MAGIC, kind, self.pid, tid, 0, self.start_time, op, at, -1, 0, mark)
         self.append(line)
 
     def append(self, content: bytes) -> None:
@@ -28,6 +28,10 @@ class RecordFile:
     def begins(self, op: int, at: int = 0, tid: int = 1) -> None:
         """The worker begins an operation."""
         self.write(probe.STARTED, op, at, tid)
+
+    def raises(self, op: int, at: int, error: str, tid: int = 1) -> None:
+        """The call of an operation raises an error of that type."""
+        self.write(probe.RAISED, op, at, tid, probe.type_mark(error))
 
     def ends(self, op: int, at: int = 0, tid: int = 1) -> None:
         """The worker ends an operation."""

@@ -109,9 +109,18 @@ def remember(payload: Any, state: dict[str, Any]) -> Any:
     return sorted(key for key in state if not key.startswith("poolproof"))
 
 
+def forget(payload: Any, state: dict[str, Any]) -> Any:
+    state.clear()
+    return len(state)
+
+
 DOUBLE = Kind(call=double, payload=lambda rng: rng.randrange(100), verify=lambda payload, result: result == 2 * payload)
 doubling = Workload(
-    kinds={"double": DOUBLE, "remember": Kind(call=remember, payload=lambda rng: "key")},
+    kinds={
+        "double": DOUBLE,
+        "remember": Kind(call=remember, payload=lambda rng: "key"),
+        "forget": Kind(call=forget, payload=lambda rng: None),
+    },
     setup=lambda: set_up.append("once"),
 )
 weightless = Workload(kinds={"double": Kind(call=double, payload=lambda rng: 1, weight=0)})

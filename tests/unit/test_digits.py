@@ -41,7 +41,7 @@ def test_predict_comes_nine_times_as_often_as_batch() -> None:
     assert {name: kind.weight for name, kind in KINDS.items()} == {"predict": 9, "batch": 1}
 
 
-@pytest.mark.parametrize(("kind", "count"), [("predict", 1), ("batch", digits.BATCH)])
+@pytest.mark.parametrize(("kind", "count"), [("predict", 1), ("batch", 64)])
 def test_a_payload_is_some_images_with_their_numbers(kind: str, count: int) -> None:
     rows, images = payload(kind)
     assert (len(rows), images.shape) == (count, (count, 64))
@@ -90,8 +90,19 @@ def test_each_process_fits_a_classifier_of_its_own_that_answers_alike() -> None:
     inherited = digits._classifier()
     digits.workload().setup()  # type: ignore[misc]  # it has one
     assert digits._classifier() is not inherited
-    images, _ = digits._digits()
-    np.testing.assert_array_equal(digits._classifier().predict(images), inherited.predict(images))
+    strange_images = digits._digits()[0][:, ::-1]
+    np.testing.assert_array_equal(digits._classifier().predict(strange_images), inherited.predict(strange_images))
+
+
+def test_a_process_has_fitted_its_classifier_once_it_is_prepared() -> None:
+    digits.prepare()
+    assert digits._classifier.cache_info().currsize == 1
+
+
+def test_the_answers_are_known_once_a_payload_was_made() -> None:
+    forget()
+    payload("predict")
+    assert digits._answers.cache_info().currsize == 1
 
 
 def test_the_classifier_has_learnt_its_digits() -> None:

@@ -98,6 +98,10 @@ def test_the_documented_errors_of_loky_are_listed_by_the_names_that_they_have(na
     assert qualified(getattr(loky.process_executor, name)) & set(loky_pool.CLAIMS.errors)
 
 
+def test_what_loky_cancelled_raises_what_is_listed() -> None:
+    assert qualified(CancelledError) & set(loky_pool.CLAIMS.errors)
+
+
 @pytest.mark.parametrize(
     ("promise", "made"),
     [

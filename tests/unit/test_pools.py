@@ -1,3 +1,4 @@
+import inspect
 import sys
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -6,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from poolproof import extras
+from poolproof import extras, references
 from poolproof.errors import TargetError
 from poolproof.plan import IMPLIED, PROMISES, Claims, Operation, Target
 from poolproof.pools import (
@@ -35,12 +36,19 @@ def test_a_bundled_pool_is_found_by_its_name(name: str, monkeypatch: pytest.Monk
     assert find_target(name) == Target(name=name, factory=BUNDLED[name])
 
 
+@pytest.mark.parametrize("name", BUNDLED)
+def test_the_factory_of_a_bundled_pool_is_there(name: str) -> None:
+    if not extras.installed(name):
+        pytest.skip(f"{extras.install_command(name)} was not run")
+    assert inspect.signature(references.load(BUNDLED[name])).parameters.keys() == {"workers"}
+
+
 @pytest.mark.parametrize("name", ["loky", "pebble"])
 def test_a_bundled_pool_whose_extra_is_missing_is_refused_with_what_installs_it(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(extras, "find_spec", lambda module: None)
-    with pytest.raises(TargetError, match=r"install it with pip install 'poolproof\[peers\]'$"):
+    with pytest.raises(TargetError, match=r"not installed here: pip install 'poolproof\[peers\]'$"):
         find_target(name)
 
 
@@ -224,6 +232,10 @@ def test_an_executor_of_threads_works_in_the_labs_own_process_whatever_else_it_c
     claims = Claims(detection_s=7)
     with ThreadPoolExecutor(1) as executor:  # it starts a thread with its first operation only
         assert ExecutorPool(executor, claims).claims == Claims(detection_s=7, in_process=True)
+
+
+def test_an_executor_may_claim_to_work_in_the_labs_own_process() -> None:
+    assert ExecutorPool(samples.InlineExecutor(), Claims(in_process=True)).claims.in_process
 
 
 def test_the_thread_pool_executor_has_as_many_threads_as_workers_were_asked_for() -> None:

@@ -189,6 +189,32 @@ def test_the_workload_gets_the_state_of_its_session(tmp_path: Path) -> None:
     assert Call(str(tmp_path), SAMPLE, 2, "remember", "two", 5)(state) == (2, ["one", "two"])
 
 
+def test_a_session_whose_user_clears_its_state_keeps_its_epoch(tmp_path: Path) -> None:
+    state: dict[str, Any] = {}
+    Call(str(tmp_path), SAMPLE, 1, "remember", "one", 5)(state)
+    assert Call(str(tmp_path), SAMPLE, 2, "forget", None, 5)(state) == (2, 0)
+    answering(tmp_path, 3, session=5)(state)
+    starts = [record for record in records_in(tmp_path) if record.kind == STARTED]
+    assert [(record.session, record.counter) for record in starts] == [(5, 1), (5, 2), (5, 3)]
+    assert len({record.epoch for record in starts}) == 1
+
+
+def test_a_state_without_a_session_that_is_cleared_stays_empty(tmp_path: Path) -> None:
+    state = {"key": True}
+    Call(str(tmp_path), SAMPLE, 1, "forget", None)(state)
+    assert state == {}
+
+
+@pytest.mark.parametrize(("workload", "set_up"), [(SAMPLE, ["once"]), ("", [])])
+def test_a_worker_has_set_up_its_work_before_it_meets_the_others(
+    workload: str, set_up: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "_workloads", {})
+    monkeypatch.setattr(probe, "_rendezvous", lambda address, timeout_s: [*samples.set_up, address, timeout_s])
+    samples.set_up.clear()
+    assert Call(str(tmp_path), workload, 7, probe.RENDEZVOUS, ("there", 2.5))() == (7, [*set_up, "there", 2.5])
+
+
 def test_a_call_survives_pickling(tmp_path: Path) -> None:
     call = answering(tmp_path, session=3)
     copy = pickle.loads(pickle.dumps(call))

@@ -46,7 +46,7 @@ def test_a_bundled_workload_is_found_by_its_name(name: str, found_at: str, only:
 
 def test_a_bundled_workload_whose_extra_is_missing_is_refused_with_what_installs_it(only: Callable[..., None]) -> None:
     only()
-    with pytest.raises(TargetError, match=r"install it with pip install 'poolproof\[work\]'$"):
+    with pytest.raises(TargetError, match=r"not installed here: pip install 'poolproof\[work\]'$"):
         reference("digits")
 
 
@@ -60,8 +60,8 @@ def test_what_is_neither_bundled_nor_a_reference_is_refused(name: str) -> None:
     with pytest.raises(TargetError) as caught:
         reference(name)
     assert str(caught.value) == (
-        f"unknown workload {name!r}: name one of digits, scripted, waits, or module:name (or script.py:name) of your "
-        "own"
+        f"unknown workload {name!r}: name one of default, digits, scripted, waits, or module:name (or script.py:name) "
+        "of your own"
     )
     assert caught.value.target == name
 
@@ -69,6 +69,10 @@ def test_what_is_neither_bundled_nor_a_reference_is_refused(name: str) -> None:
 def test_real_work_is_the_default_where_its_extra_is_installed(only: Callable[..., None]) -> None:
     only("sklearn")
     assert choose(DEFAULT) == ("digits", "")
+
+
+def test_the_default_goes_by_its_name() -> None:
+    assert DEFAULT == "default"
 
 
 def test_scripted_work_is_the_default_where_no_extra_is_installed_and_says_what_installs_it(
@@ -177,22 +181,22 @@ def test_predict_comes_nine_times_as_often_as_batch_and_obey_only_where_it_is_pl
 
 def test_a_workload_of_waits_takes_one_known_time() -> None:
     command, duration, _ = scripted.waits().kinds["wait"].payload(RNG)
-    assert (command, duration) == ("wait", scripted.WAIT_S)
+    assert (command, duration) == ("wait", 0.02)
 
 
 def test_an_overdue_operation_takes_its_time_and_then_ends() -> None:
     command, duration, _ = scripted.waits().kinds["overdue"].payload(RNG)
-    assert (command, duration) == ("wait", scripted.OVERDUE_S)
+    assert (command, duration) == ("wait", 1.5)
 
 
 def test_an_overdue_operation_comes_only_where_it_is_placed() -> None:
     assert {name: kind.weight for name, kind in scripted.waits().kinds.items()} == {"wait": 1, "overdue": 0}
 
 
-@pytest.mark.parametrize("kind", ["wait", "overdue"])
-def test_each_operation_of_waits_returns_a_number_of_its_own(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", ["wait", "overdue", "predict", "batch", "obey"])
+def test_each_scripted_operation_returns_a_number_of_its_own(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    made = scripted.waits().kinds[kind]
+    made = {**scripted.workload().kinds, **scripted.waits().kinds}[kind]
     one, other = made.payload(RNG), made.payload(RNG)
     assert made.verify(one, made.call(one, {}))
     assert not made.verify(one, made.call(other, {}))
@@ -200,7 +204,7 @@ def test_each_operation_of_waits_returns_a_number_of_its_own(kind: str, monkeypa
 
 def test_waits_are_loaded_without_the_service_times_that_are_configured() -> None:
     waits = load_workload("waits", {"wait": 700.0})
-    assert waits.kinds["wait"].payload(RNG)[1] == scripted.WAIT_S
+    assert waits.kinds["wait"].payload(RNG)[1] == 0.02
 
 
 @pytest.mark.parametrize(("kind", "seconds"), [("predict", 0.002), ("batch", 0.05)])

@@ -14,7 +14,7 @@ SETTLED = 0.25
 
 WINDOW_NS = 1_000_000_000
 LEAST_NS = 500_000_000
-SATURATED = 0.5
+SATURATED = 0.75
 """The share of what so many workers can do at once that the baseline must reach: else something else was the limit."""
 
 
@@ -39,10 +39,14 @@ def degrades_gracefully(history: History) -> Answer:
     if baseline < SATURATED * possible:
         return unknown(
             f"{baseline:.0f} operations a second were completed before the loss, and {at_once:g} workers could do "
-            f"{possible:.0f}: the machine, or the pool, was too slow to be saturated"
+            f"{possible:.0f}: the workers were not the limit, but the machine or the way to them was"
         )
     count = sum(death.begin - lost_at < WINDOW_NS for death in deaths)
-    floor = ALPHA * max(at_once - count, 0) / at_once * baseline
+    if count >= at_once:
+        return unknown(
+            f"{count} workers were killed and {at_once:g} were seen at work before: it has more than asked for"
+        )
+    floor = ALPHA * (at_once - count) / at_once * baseline
     if left >= floor:
         return "kept", []
     return "broken", [

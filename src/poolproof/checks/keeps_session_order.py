@@ -29,7 +29,7 @@ def keeps_session_order(history: History) -> Answer:
     together = int(np.count_nonzero(same & (operations.sent[ops][1:] < over[:-1])))
     if together < ENOUGH:
         return unknown(
-            f"{together} times two operations of a session were under way at once, {ENOUGH} are needed; raise the rate"
+            f"{together} times operations of one session were under way at once, {ENOUGH} are needed; take longer ones"
         )
     return "kept", []
 

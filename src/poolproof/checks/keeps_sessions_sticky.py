@@ -6,6 +6,7 @@ from poolproof.checks.record import worker_of
 from poolproof.checks.verdict import SHOWN, Answer, Evidence, unknown
 from poolproof.history import History
 
+ENOUGH = 20
 NOTICE_NS = 250_000_000
 """How much later than the pool the conductor may learn of an exit."""
 
@@ -18,35 +19,51 @@ def keeps_sessions_sticky(history: History) -> Answer:
     session = operations.session[executions.op[rows]]
     order = np.lexsort((executions.started[rows], session))
     rows, session = rows[order], session[order]
-    if len(rows) < 2 or not (session[1:] == session[:-1]).any():
-        return unknown("no session had two operations that were begun")
+    pairs = int(np.count_nonzero(session[1:] == session[:-1]))
+    if pairs < ENOUGH:
+        return unknown(f"{pairs} times an operation of a session followed another, {ENOUGH} are needed")
     worker, one_row = worker_of(history, rows)
-    dead_at = _dead_at(history, one_row)
+    lived_until = _lived_until(history, one_row)
     same = session[1:] == session[:-1]
     before, after = rows[:-1], rows[1:]
-    alive = executions.started[after] + NOTICE_NS < dead_at[worker[:-1]]
+    alive = executions.started[after] + NOTICE_NS < lived_until[worker[:-1]]
     moved = same & (worker[1:] != worker[:-1]) & alive
     forgotten = same & (worker[1:] == worker[:-1]) & (executions.epoch[before] != executions.epoch[after])
     strayed = np.flatnonzero(moved | forgotten)
     if not len(strayed):
         return "kept", []
     evidence = [_tell(history, int(before[at]), int(after[at]), bool(moved[at])) for at in strayed[:SHOWN]]
-    told = f"{np.count_nonzero(moved)} times a session changed its worker while that was alive"
-    if forgotten.any():
-        told += f", {np.count_nonzero(forgotten)} times its state was gone although its worker was the same"
+    sums = (
+        (moved, "times a session changed its worker while that was alive"),
+        (forgotten, "times its state was gone although its worker was the same"),
+    )
+    told = ", ".join(f"{np.count_nonzero(some)} {what}" for some, what in sums if some.any())
     return "broken", [*evidence, Evidence(text=told)]
 
 
-def _dead_at(history: History, rows: np.ndarray) -> np.ndarray:
-    """When the incarnation of each execution was harmed or ended; the end of time where it was not; shape as given."""
+def _lived_until(history: History, rows: np.ndarray) -> np.ndarray:
+    """Until when the incarnation of each execution is known to have lived unharmed; shape as given.
+
+    One that came and went between two looks of the conductor, and a thread, are known by their own records alone.
+    """
     executions = history.executions
-    ends = [((life.pid, life.start_time), life.gone) for life in history.incarnations if life.gone]
-    ends += [((fault.pid, fault.start_time), fault.begin) for fault in history.faults]
-    first: dict[tuple[int, int], int] = {}
-    for identity, moment in ends:
-        first[identity] = min(first.get(identity, moment), moment)
-    identities = zip(executions.pid[rows].tolist(), executions.start_time[rows].tolist(), strict=True)
-    return np.array([first.get(identity, np.iinfo(np.int64).max) for identity in identities], dtype=np.int64)
+    worker, _ = worker_of(history, np.arange(len(executions)))
+    last = np.zeros(worker.max() + 1, dtype=np.int64)
+    np.maximum.at(last, worker, np.maximum(executions.started, executions.ended))
+    seen: dict[tuple[int, int], int] = {}
+    for life in () if history.claims.in_process else history.incarnations:
+        seen[life.pid, life.start_time] = life.gone or int(np.iinfo(np.int64).max)
+    harmed: dict[tuple[int, int], int] = {}
+    for fault in history.faults:
+        identity = (fault.pid, fault.start_time)
+        harmed[identity] = min(harmed.get(identity, fault.begin), fault.begin)
+    until = []
+    for row, pid, start_time in zip(
+        rows.tolist(), executions.pid[rows].tolist(), executions.start_time[rows].tolist(), strict=True
+    ):
+        lived = seen.get((pid, start_time), int(last[worker[row]]))
+        until.append(min(lived, harmed.get((pid, start_time), lived)))
+    return np.array(until, dtype=np.int64)
 
 
 def _tell(history: History, before: int, after: int, moved: bool) -> Evidence:

@@ -10,6 +10,12 @@ from poolproof.history import Fault, History, Outcome, Phase
 from poolproof.probe import RENDEZVOUS
 from poolproof.workloads import awkward
 
+RETURN_NS = 50_000_000
+"""How much later than its client's result a pool may have a worker back."""
+
+EARLY_NS = 50_000_000
+"""How much before its deadline an operation may be given up: clocks are read at different places."""
+
 FAILED = (Outcome.POOL_ERROR, Outcome.REJECTED, Outcome.CANCELLED)
 _NEVER = np.iinfo(np.int64).max
 
@@ -86,15 +92,24 @@ def shed(history: History) -> np.ndarray:
     refused = ended_with(history, history.claims.overload)
     taken = (operations.accepted > 0) & ~history.ended(Outcome.REJECTED)
     ended = np.sort(operations.done[taken & (operations.done > 0)])
-    sent = operations.sent
-    under_way = np.searchsorted(np.sort(operations.accepted[taken]), sent) - np.searchsorted(ended, sent)
-    return np.asarray(refused & (under_way >= history.plan.workers))
+    sent = operations.sent[refused]
+    # The client may have a result before the pool has its worker back.
+    under_way = np.searchsorted(np.sort(operations.accepted[taken]), sent) - np.searchsorted(ended, sent - RETURN_NS)
+    capacity = history.first("capacity", "probe-before")
+    workers = min(history.plan.workers, int(capacity.value or 0) if capacity else 0) or history.plan.workers
+    lost = np.zeros(len(sent), dtype=np.int64)
+    for death in effective(history, "kill"):
+        lost += (sent >= death.begin) & (sent < death.begin + _patience(history))
+    refused[refused] = under_way >= workers - lost
+    return refused
 
 
 def expired(history: History) -> np.ndarray:
     """Mask of the operations that failed once their deadline had passed; shape (operations,)."""
     operations = history.operations
-    return np.asarray(history.ended(*FAILED) & (operations.deadline > 0) & (operations.done >= operations.deadline))
+    return np.asarray(
+        history.ended(*FAILED) & (operations.deadline > 0) & (operations.done >= operations.deadline - EARLY_NS)
+    )
 
 
 def last_execution(history: History) -> np.ndarray:
@@ -131,8 +146,9 @@ def unprovoked(history: History) -> np.ndarray:
 def backlogged(history: History, mask: np.ndarray) -> np.ndarray:
     """Which of the operations of a mask only waited for their turn while the pool went on answering; same shape.
 
-    Such an operation was not begun, or was begun less than the patience before the watch ended, and at no time since it
-    was sent did the pool go without answering for as long as that patience. Too much was offered: it is not lost.
+    Such an operation was not begun, or its worker was done with it (or had begun it) less than the patience before; and
+    at no time since it was sent did the pool neither answer nor work for as long as that patience. Too much was
+    offered, or the work itself took that long: it is not lost.
     """
     ops = np.flatnonzero(mask)
     delayed = np.zeros(len(mask), dtype=bool)
@@ -152,7 +168,7 @@ def _open_until(history: History, ops: np.ndarray) -> np.ndarray:
 
 
 def _served_meanwhile(history: History, ops: np.ndarray) -> np.ndarray:
-    """Whether the pool went on answering while each of these operations was open; shape as given."""
+    """Whether the pool went on working or answering while each of these operations was open; shape as given."""
     operations, patience = history.operations, _patience(history)
     # A probe of capacity asks for an answer of its own, after the backlog was given its time.
     asked = history.of_kinds(frozenset({RENDEZVOUS})) | (operations.phase == Phase.AFTER_CLOSE)
@@ -160,10 +176,16 @@ def _served_meanwhile(history: History, ops: np.ndarray) -> np.ndarray:
     if not answered.any():
         return np.zeros(len(ops), dtype=bool)
     answers = np.sort(np.append(operations.done[answered], observed_until(history)))
-    silences = np.flatnonzero(np.diff(answers) >= patience)
-    if not len(silences):
+    silent = np.flatnonzero(np.diff(answers) >= patience)
+    silences = [
+        (max(begin, since), min(end, until))
+        for begin, end in zip(answers[silent].tolist(), answers[silent + 1].tolist(), strict=True)
+        for since, until in _idle(history, patience)
+        if min(end, until) - max(begin, since) >= patience
+    ]
+    if not silences:
         return np.ones(len(ops), dtype=bool)
-    begin, end = answers[silences], answers[silences + 1]
+    begin, end = np.array(silences, dtype=np.int64).T
     sent, until = operations.sent[ops], _open_until(history, ops)
     # Silences follow each other, so of those that an operation met only the first and the last can be met in part.
     first = np.searchsorted(end, sent, side="right")
@@ -176,13 +198,23 @@ def _served_meanwhile(history: History, ops: np.ndarray) -> np.ndarray:
     return np.asarray(served)
 
 
+def _idle(history: History, at_least: int) -> list[tuple[int, int]]:
+    """The stretches of some length in which no worker ran an operation that it ended; few, for they are long."""
+    over = history.executions.ended > 0
+    latest = np.maximum.accumulate(np.append(0, history.executions.ended[over]))
+    started = np.append(history.executions.started[over], observed_until(history))  # which they are in the order of
+    long = np.flatnonzero(started - latest >= at_least)
+    return list(zip(latest[long].tolist(), started[long].tolist(), strict=True))
+
+
 def _not_run_for_long(history: History, ops: np.ndarray) -> np.ndarray:
-    """Whether each of these operations was not begun, or late and by no worker that died of it; shape as given."""
+    """Whether each was not begun, or was in a worker's hands until lately, and no worker died of it; shape as given."""
     operations, executions = history.operations, history.executions
     known = (executions.op >= 0) & (executions.op < len(operations))
-    began = np.zeros(len(operations), dtype=np.int64)
-    np.maximum.at(began, executions.op[known], executions.started[known])
-    waited = (began[ops] == 0) | (_open_until(history, ops) - began[ops] < _patience(history))
+    in_hand = np.zeros(len(operations), dtype=np.int64)
+    let_go = np.where(executions.ended > 0, executions.ended, executions.started)
+    np.maximum.at(in_hand, executions.op[known], let_go[known])
+    waited = (in_hand[ops] == 0) | (_open_until(history, ops) - in_hand[ops] < _patience(history))
     unfinished = np.flatnonzero(known & (executions.ended == 0))
     life, row = history.lives(unfinished)
     dead = {(gone.pid, gone.start_time) for gone in history.incarnations if gone.gone}

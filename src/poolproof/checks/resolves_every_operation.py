@@ -37,8 +37,8 @@ def resolves_every_operation(history: History) -> Answer:
         count = int(np.count_nonzero(waiting | delayed))
         return "unknown", [
             Evidence(
-                text=f"{count} operations had to wait while the pool went on answering others: more was offered than "
-                "it can do; lower the rate"
+                text=f"{count} operations waited, or took, longer than {patience_s:.3g} s while the pool was at work: "
+                "more was offered than it can do; lower the rate, or take a quieter machine"
             )
         ]
     if open_still.any():

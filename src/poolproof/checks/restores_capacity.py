@@ -22,7 +22,7 @@ def restores_capacity(history: History) -> Answer:
             return unknown(f"{before.value:g} of {history.plan.workers} workers were seen at work before the fault")
         return "kept", []
     evidence = Evidence(
-        text=f"{before.value:g} operations ran at once before the fault, {after.value or 0:g} after it (best of three)",
+        text=f"{before.value:g} operations ran at once before the load, {after.value or 0:g} after it (best of three)",
         at_s=round(history.seconds(after.at), 6),
     )
     operations = history.operations

@@ -2,60 +2,57 @@
 
 import numpy as np
 
-from poolproof.checks.record import describe, last_execution, worker_of
+from poolproof.checks.record import describe, last_execution, observed_until
 from poolproof.checks.verdict import SHOWN, Answer, Evidence, unknown
-from poolproof.history import History, Phase
+from poolproof.history import History, Outcome, Phase
 
 FAIR_NS = 500_000_000
-"""How much later another operation may have been sent and still be begun first."""
+"""How much later another operation may have been sent and still go first, and how long one may be passed over so."""
 
 QUEUED_NS = 50_000_000
+"""What counts as waiting: longer than it takes to hand an operation to a worker that is free."""
+
 ENOUGH = 20
+_NEVER = np.iinfo(np.int64).max
 
 
 def serves_fairly(history: History) -> Answer:
-    """Broken by an operation that others overtook which were sent over half a second later.
+    """Broken by an operation that still waited half a second after one had begun that was sent half a second later.
 
-    Operations of sessions wait for one worker, so they are compared with others of the same worker only.
+    Operations of sessions are left out: they wait for one worker, whatever the others do.
     """
     operations, executions = history.operations, history.executions
     last = last_execution(history)
-    ops = np.flatnonzero((operations.phase == Phase.MEASURED) & (last >= 0))
-    rows = last[ops]
-    queued = executions.started[rows] - operations.sent[ops]
-    overtaken = np.zeros(len(ops), dtype=np.int64)
-    free = np.flatnonzero(operations.session[ops] < 0)
-    overtaken[free] = _overtaken(executions.started[rows[free]], operations.sent[ops[free]])
-    bound = np.flatnonzero(operations.session[ops] >= 0)
-    if len(bound):
-        worker, _ = worker_of(history, rows[bound])
-        by_worker = np.argsort(worker, kind="stable")
-        for group in np.split(by_worker, np.flatnonzero(np.diff(worker[by_worker])) + 1):
-            mine = bound[group]
-            overtaken[mine] = _overtaken(executions.started[rows[mine]], operations.sent[ops[mine]])
-    passed_over = np.flatnonzero(overtaken > FAIR_NS)
+    begun = last >= 0
+    taken = (operations.phase == Phase.MEASURED) & (operations.session < 0) & (operations.sent > 0)
+    starved = ~begun & (operations.accepted > 0) & (operations.outcome == Outcome.UNRESOLVED)
+    ops = np.flatnonzero(taken & (begun | starved))
+    started = np.where(begun[ops], executions.started[last[ops]] if len(executions) else 0, observed_until(history))
+    sent = operations.sent[ops]
+    overtaken_at = _overtaken_at(sent, started)
+    passed_over = np.flatnonzero(overtaken_at < started - FAIR_NS)
     if len(passed_over):
-        worst_first = passed_over[np.argsort(-overtaken[passed_over], kind="stable")]
+        worst_first = passed_over[np.argsort(overtaken_at[passed_over] - started[passed_over], kind="stable")]
         evidence = [
             describe(
                 history,
                 int(ops[at]),
-                f"waited {queued[at] / 1e9:.2f} s; one sent {overtaken[at] / 1e9:.2f} s after it was begun before it",
-                int(executions.started[rows[at]]),
+                f"waited {(started[at] - sent[at]) / 1e9:.2f} s, {(started[at] - overtaken_at[at]) / 1e9:.2f} s of it "
+                f"after an operation had begun that was sent more than {FAIR_NS / 1e9:g} s later",
+                int(started[at]),
             )
             for at in worst_first[:SHOWN]
         ]
         return "broken", [*evidence, Evidence(text=f"{len(passed_over)} of {len(ops)} operations were passed over so")]
-    waited = int(np.count_nonzero(queued > QUEUED_NS))
+    waited = int(np.count_nonzero(started - sent > QUEUED_NS))
     if waited < ENOUGH:
         return unknown(f"{waited} operations had to wait for their turn, {ENOUGH} are needed to tell who goes first")
     return "kept", []
 
 
-def _overtaken(started: np.ndarray, sent: np.ndarray) -> np.ndarray:
-    """How much later than each operation the latest one was sent that began before it, ns; shape as given."""
-    order = np.argsort(started, kind="stable")
-    latest = np.maximum.accumulate(sent[order])
-    by = np.empty(len(sent), dtype=np.int64)
-    by[order] = latest - sent[order]
-    return by
+def _overtaken_at(sent: np.ndarray, started: np.ndarray) -> np.ndarray:
+    """When the first operation began that was sent more than FAIR_NS after each one; shape as given."""
+    order = np.argsort(sent, kind="stable")
+    # From the back: the earliest start among all that were sent at a moment or later.
+    earliest = np.append(np.minimum.accumulate(started[order][::-1])[::-1], _NEVER)
+    return np.asarray(earliest[np.searchsorted(sent[order], sent + FAIR_NS, side="right")])

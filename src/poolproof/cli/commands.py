@@ -41,13 +41,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Workload = Annotated[str | None, typer.Option(help="digits, scripted, or module:name of your own.", show_default=False)]
+Workload = Annotated[
+    str | None, typer.Option(help="default, digits, scripted, waits, or module:name of your own.", show_default=False)
+]
 Layer = Annotated[int, typer.Option(help="How real the workers are: 2 or 3.")]
 Workers = Annotated[int | None, typer.Option(help="Workers of the pool.", show_default=False)]
 Scenarios = Annotated[
     list[str] | None, typer.Option("--scenario", help="A scenario to run; repeat for several.", show_default=False)
 ]
-Rate = Annotated[float | None, typer.Option(help="Operations a second.", show_default=False)]
+Rate = Annotated[
+    float | None,
+    typer.Option(help="Operations a second, but where a scenario goes by the capacity.", show_default=False),
+]
 Seconds = Annotated[float | None, typer.Option(help="Measured seconds of each scenario.", show_default=False)]
 Seed = Annotated[
     int | None,

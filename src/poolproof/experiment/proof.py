@@ -19,7 +19,7 @@ from poolproof import figures
 from poolproof.checks import Evidence, Finding, Verdict, judge, worst
 from poolproof.config import Config, Effective
 from poolproof.errors import HistoryError, UsageError
-from poolproof.experiment.scenarios import Ingredients, find_scenarios
+from poolproof.experiment.scenarios import OF_ALL, OF_DEATHS, Ingredients, find_scenarios
 from poolproof.faults import check_plan
 from poolproof.history import History, Journal, Lifecycle, collect, load, read_plan, save
 from poolproof.lab.launch import Progress, run_plan, where_it_hung
@@ -112,9 +112,9 @@ def prove(
     plans = plan_proof(target, effective, layer=layer, seed=seed, scenarios=scenarios)
     skipped: dict[str, str] = {}
     with _home(report) as home:
-        proof = combine(_run_all(plans, home, report is not None, watcher, skipped))
+        proof = combine(_run_all(plans, home, report is not None, watcher, skipped), skipped)
     _, note = choose(effective.config.load.workload)
-    return msgspec.structs.replace(proof, note=note, skipped={**proof.skipped, **skipped})
+    return msgspec.structs.replace(proof, note=note)
 
 
 def _run_all(
@@ -145,16 +145,18 @@ def _run_all(
 
 def _for_threads(plan: Plan) -> Plan | None:
     """What is left of a plan where there is no worker process to harm; None where the harm is the point of it."""
-    faults = plan.scenario.faults
-    possible = tuple(fault for fault in faults if fault.target == "parent")
-    if possible == faults:
+    scenario = plan.scenario
+    possible = tuple(fault for fault in scenario.faults if fault.target == "parent")
+    if possible == scenario.faults:
         return plan
-    if set(plan.scenario.examines) & _OF_DEATHS:
+    examines = tuple(promise for promise in scenario.examines if promise not in OF_DEATHS)
+    if OF_ALL.issuperset(examines):
         return None
-    return msgspec.structs.replace(plan, scenario=msgspec.structs.replace(plan.scenario, faults=possible))
+    rest = msgspec.structs.replace(scenario, faults=possible, examines=examines, summary=scenario.summary + _UNHARMED)
+    return msgspec.structs.replace(plan, scenario=rest)
 
 
-_OF_DEATHS: Final = {"survives-worker-death", "contains-the-blast", "restores-capacity", "degrades-gracefully"}
+_UNHARMED: Final = ", but without harm to any worker"
 _IN_PROCESS: Final = "the pool works inside its own process: there is no worker process to harm"
 
 
@@ -238,14 +240,18 @@ def judge_folder(folder: Path) -> Proof:
     return combine([(load(run), str(run)) for run in runs or [folder]])
 
 
-def combine(histories: Iterable[tuple[History, str]]) -> Proof:
+def combine(histories: Iterable[tuple[History, str]], skipped: dict[str, str] | None = None) -> Proof:
     """Judge each history as it comes and combine the verdicts: a promise is broken if any scenario broke it.
 
     Args:
         histories: one a scenario, each with the folder that it is kept in; at least one.
+        skipped: scenarios that do not apply, with the reason; known once the last history came, and added to.
+
+    Raises:
+        UsageError: no scenario applied, or the histories are of different proofs.
     """
     judged: list[Outcome] = []
-    skipped: dict[str, str] = {}
+    skipped = {} if skipped is None else skipped
     plan, claims, machine = None, Claims(), {}
     for history, folder in histories:
         if plan is not None and _subject(plan) != _subject(history.plan):
@@ -260,6 +266,8 @@ def combine(histories: Iterable[tuple[History, str]]) -> Proof:
         # A pool that could not be built in one scenario has said nothing of itself there.
         claims = history.claims if history.claims != Claims() else claims
         plan, machine = history.plan, history.environment
+    if skipped and not judged:
+        raise UsageError(f"{', '.join(skipped)}: {_IN_PROCESS}; name another scenario")
     if plan is None:
         raise UsageError("nothing was run, so there is nothing to judge")
     outcomes = tuple(judged)
@@ -328,6 +336,9 @@ def _outcome(history: History, folder: str) -> Outcome:
 
 
 def _notes(history: History) -> Iterator[Evidence]:
+    scenario = history.plan.scenario
+    if scenario.summary.endswith(_UNHARMED):
+        yield Evidence(text=scenario.summary, scenario=scenario.name)
     recovered = figures.recovery(history)
     for fault in history.faults:
         if fault.effective == "yes" and fault.kind == "stall" and recovered and recovered.detect_ms is None:

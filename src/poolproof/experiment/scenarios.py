@@ -7,12 +7,19 @@ from typing import Final, Literal
 from poolproof.errors import UsageError
 from poolproof.plan import FaultSpec, Load, Placed, Scenario, Stage, Step
 from poolproof.workloads import awkward
-from poolproof.workloads.scripted import WAIT_S
+from poolproof.workloads.scripted import OVERDUE_S, WAIT_S
 
 _LOADED: Final[tuple[Stage, ...]] = ("open", "probe-before", "load", "drain", "probe-after", "close")
 _SAFETY: Final = ("resolves-every-operation", "runs-at-most-once", "returns-the-right-result", "types-every-error")
 _CLOSING: Final = ("closes-cleanly", "leaves-nothing-behind")
 _DEATH: Final = ("survives-worker-death", "contains-the-blast", "restores-capacity")
+_SESSIONS: Final = ("keeps-sessions-sticky", "isolates-sessions", "keeps-session-order")
+
+OF_DEATHS: Final = frozenset((*_DEATH, "degrades-gracefully"))
+"""What a pool of threads can't be asked, since there is no worker process to harm."""
+
+OF_ALL: Final = frozenset((*_SAFETY, *_CLOSING))
+"""What every scenario that closes its pool examines beside its own."""
 
 PEAK: Final = 2.5
 """How much higher the rate is at the peak at which most workers are killed: so many must be busy at once."""
@@ -24,6 +31,9 @@ OVERLOAD: Final = 3.0
 SATURATION: Final = 1.2
 MODERATE: Final = 0.4
 """Rates as multiples of the capacity: far beyond it, just beyond it, well below it."""
+
+LONGEST_OVERLOAD_S: Final = 1.5
+LONGEST_SATURATION_S: Final = 6.0
 
 SESSIONS_PER_WORKER: Final = 3
 BURST: Final = 3
@@ -133,7 +143,7 @@ def kill_most(given: Ingredients) -> Scenario:
 
 def kill_storm(given: Ingredients) -> Scenario:
     """SIGKILL to one busy worker after the other, each perhaps before the pool got over the one before."""
-    first, last = 0.15, 0.55
+    first, last = 0.1, 0.45
     gap = (last - first) / (STORM - 1)
     return Scenario(
         name="kill-storm",
@@ -142,7 +152,7 @@ def kill_storm(given: Ingredients) -> Scenario:
         examines=(*_SAFETY, *_CLOSING, *_DEATH),
         load=given.load(),
         faults=tuple(
-            FaultSpec(kind="kill", count=1, at_s=(first + number * gap) * given.seconds, patience_s=0.2 * given.seconds)
+            FaultSpec(kind="kill", count=1, at_s=(first + number * gap) * given.seconds, patience_s=0.1 * given.seconds)
             for number in range(STORM)
         ),
     )
@@ -162,25 +172,28 @@ def stall_one(given: Ingredients) -> Scenario:
 
 def degradation(given: Ingredients) -> Scenario:
     """SIGKILL to half of the workers while there is more to do than the pool can: how much of it still gets done."""
+    saturated = min(1.0, LONGEST_SATURATION_S / given.seconds)
     return Scenario(
         name="degradation",
         summary=f"SIGKILL to half of the workers at {SATURATION:g} times the capacity",
         stages=_LOADED,
         examines=(*_SAFETY, *_CLOSING, "contains-the-blast", "restores-capacity", "degrades-gracefully"),
-        load=given.waits((1.0, SATURATION)),
+        load=given.waits((saturated, SATURATION), (1 - saturated, MODERATE)),
         workload="waits",
-        faults=(FaultSpec(kind="kill", share=0.5, at_s=0.4 * given.seconds),),
+        faults=(FaultSpec(kind="kill", share=0.5, at_s=0.4 * saturated * given.seconds),),
     )
 
 
 def overload(given: Ingredients) -> Scenario:
     """Three times as much as the pool can do, for a while: does it refuse in time, and whom does it make wait?"""
+    # No longer than what is left over can be worked off before anyone asks where it remains.
+    high = min(0.35, LONGEST_OVERLOAD_S / given.seconds)
     return Scenario(
         name="overload",
-        summary=f"{OVERLOAD:g} times the capacity for a third of the window",
+        summary=f"{OVERLOAD:g} times the capacity for a while",
         stages=_LOADED,
         examines=(*_SAFETY, *_CLOSING, "sheds-overload", "serves-fairly"),
-        load=given.waits((0.2, MODERATE), (0.35, OVERLOAD), (0.45, MODERATE)),
+        load=given.waits((0.2, MODERATE), (high, OVERLOAD), (0.8 - high, MODERATE)),
         workload="waits",
     )
 
@@ -191,7 +204,7 @@ def sessions(given: Ingredients) -> Scenario:
         name="sessions",
         summary="operations of sessions, and SIGKILL to one busy worker",
         stages=_LOADED,
-        examines=(*_SAFETY, *_CLOSING, "keeps-sessions-sticky", "isolates-sessions", "keeps-session-order"),
+        examines=(*_SAFETY, *_CLOSING, "contains-the-blast", "restores-capacity", *_SESSIONS),
         load=given.load(sessions=SESSIONS_PER_WORKER * given.workers),
         faults=(FaultSpec(kind="kill", count=1, at_s=0.5 * given.seconds),),
     )
@@ -202,7 +215,10 @@ def deadlines(given: Ingredients) -> Scenario:
     running = tuple(Placed(at_s=at * given.seconds, kind="overdue", deadline_s=TIGHT_S) for at in (0.1, 0.35, 0.6))
     # Every worker gets something that takes long, and what comes next has little time.
     occupied = tuple(Placed(at_s=0.7 * given.seconds, kind="overdue") for _ in range(given.workers))
-    waiting = tuple(Placed(at_s=at * given.seconds, kind="wait", deadline_s=TIGHT_S) for at in (0.73, 0.74, 0.75))
+    waiting = tuple(
+        Placed(at_s=0.7 * given.seconds + share * OVERDUE_S, kind="wait", deadline_s=TIGHT_S)
+        for share in (0.05, 0.1, 0.15)
+    )
     return Scenario(
         name="deadlines",
         summary="operations with deadlines, some of which take, or wait, longer",

@@ -40,6 +40,8 @@ LAB_FAILED: Final = 70
 """Exit status of a lab that failed by an error of its own, and said so; its traceback is in output.txt."""
 _ATTEMPTS: Final = 3
 _LEAD_NS: Final = SECOND_NS // 20
+_DEADLINE_NS: Final = 10_000
+"""What it takes at most to give one operation its deadline, once the start is known."""
 _SLACK_S: Final = 5.0
 _CYCLE_OPERATIONS: Final = 2
 _SHUTDOWN_OPERATIONS: Final = 10
@@ -121,7 +123,9 @@ class Lab:
                     f"the workload {plan.works_on!r} has a kind {taken[0]!r}, like one of the kit's own that the "
                     f"scenario {plan.scenario.name} sends: rename it",
                 )
-            found_at = importable(reference(plan.works_on))  # workers may be started without the caller's own script
+            self._found_at = found_at = importable(
+                reference(plan.works_on)
+            )  # workers may be started without the caller's own script
             references = dict.fromkeys(kinds, found_at) | dict.fromkeys(awkwards, awkward.REFERENCE)
             # What is placed comes once, where it is placed, and not in the mix.
             mix = {name: kind for name, kind in kinds.items() if kind.weight > 0}
@@ -218,7 +222,9 @@ class Lab:
                         self._event("foreign-residue", category, len(alone[category]))
 
     def _probe_before(self) -> None:
-        self._capacity_before = self._probe("probe-before", self._plan.workers, self._plan.bounds.open_s / 4)
+        self._capacity_before = self._probe(
+            "probe-before", self._plan.workers, max(self._plan.bounds.open_s / 4, STARTS * self._start_s)
+        )
 
     def _probe_after(self) -> None:
         # Workers that were lost may still be starting.
@@ -235,7 +241,7 @@ class Lab:
                 patience_s = max(timeout_s, first_s) if attempt == 0 else timeout_s
                 before = self._client.pending
                 payload = (rendezvous.address, bound_s)
-                prepared = [self._client.prepare(kind, "", Phase.PROBE, payload) for _ in range(workers)]
+                prepared = [self._client.prepare(kind, self._found_at, Phase.PROBE, payload) for _ in range(workers)]
                 accepted = sum([self._client.send(op) for op in prepared])
                 if accepted:
                     best = max(best, rendezvous.gather(workers, patience_s))
@@ -266,7 +272,7 @@ class Lab:
             gc.freeze()  # a million prepared operations are not to be walked by each collection
         with self._stage("load", load.seconds + self._fault_seconds() + 2 * _SLACK_S):
             with contextlib.closing(best_timer()) as timer:
-                start = now_ns() + _LEAD_NS
+                start = now_ns() + _LEAD_NS + (len(laid_out) * _DEADLINE_NS if laid_out.deadline_ns.any() else 0)
                 due = laid_out.due_ns + start
                 np.asarray(self._columns.due)[first : first + len(due)] = due
                 if laid_out.deadline_ns.any():

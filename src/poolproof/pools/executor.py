@@ -19,7 +19,9 @@ class ExecutorPool:
 
     def __init__(self, executor: Executor, claims: Claims = EXECUTOR_CLAIMS) -> None:
         self._executor = executor
-        self.claims = msgspec.structs.replace(claims, in_process=isinstance(executor, ThreadPoolExecutor))
+        self.claims = msgspec.structs.replace(
+            claims, in_process=claims.in_process or isinstance(executor, ThreadPoolExecutor)
+        )
 
     def submit(self, operation: Operation) -> "Future[Any]":
         return self._executor.submit(operation.call)

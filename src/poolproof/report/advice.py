@@ -19,8 +19,8 @@ ADVICE: Final = {
         "Let close return in bounded time whatever was lost: wait for workers with a limit, then end them."
     ),
     "leaves-nothing-behind": (
-        "Reap the workers at close, and tie them to their parent (PR_SET_PDEATHSIG, or end-of-file on a pipe that it "
-        "alone holds open), so that they end when it dies."
+        "At the close, reap the workers and give back what was opened. Let workers watch a pipe that their parent "
+        "alone holds open, so that they end when it dies (PR_SET_PDEATHSIG tells of the thread that forked them)."
     ),
     "survives-worker-death": "Replace a dead worker and go on serving.",
     "contains-the-blast": "Fail only what the dead worker had begun, and give the rest to others.",

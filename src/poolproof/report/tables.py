@@ -1,6 +1,8 @@
 """What a report shows, before it is rendered: grids of cells, and the stories of what was not kept."""
 
 from collections.abc import Callable, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 from poolproof.checks import Evidence, Verdict
@@ -63,13 +65,12 @@ class Story(NamedTuple):
         return " ".join(ADVICE[promise] for promise in self.promises) if self.verdict == "broken" else ""
 
     def told(self, most: int) -> list[str]:
-        """Its evidence in words, at most so many lines a scenario."""
-        seen: dict[str, int] = {}
+        """Its evidence in words, at most so many lines a scenario, and the sum that comes last where there are more."""
         lines = []
-        for entry in self.evidence:
-            seen[entry.scenario] = seen.get(entry.scenario, 0) + 1
-            if seen[entry.scenario] <= most:
-                lines.append(f"[{entry.scenario}] {entry.text}" if entry.scenario else entry.text)
+        for scenario, entries in groupby(self.evidence, key=attrgetter("scenario")):
+            group = list(entries)
+            shown = group if len(group) <= most + 1 else [*group[:most], group[-1]]
+            lines += [f"[{scenario}] {entry.text}" if scenario else entry.text for entry in shown]
         return lines
 
 
@@ -80,7 +81,7 @@ def headline(proof: Proof) -> str:
         for verdict in ("broken", "unknown")
     )
     told = {
-        "kept": "every promise that counts was kept",
+        "kept": "every promise that counts and was examined was kept",
         "broken": f"broke {', '.join(broken)}",
         "unknown": f"could not tell about {', '.join(unsure) or 'anything'}",
     }[proof.verdict]
@@ -184,7 +185,7 @@ def _by_scenario(title: str, proofs: Sequence[Proof], show: Callable[[Outcome], 
 
 def _completed(outcome: Outcome) -> str:
     load = outcome.load
-    lost = f", {load.unresolved} lost" if load.unresolved and outcome.name != "parent-death" else ""
+    lost = f", {load.unresolved} open" if load.unresolved and outcome.name != "parent-death" else ""
     return f"{load.completed} of {load.offered}{lost}"
 
 
@@ -197,7 +198,7 @@ def _recovery(outcome: Outcome) -> str:
     if outcome.recovery is None:
         return ""
     moments = (outcome.recovery.detect_ms, outcome.recovery.capacity_ms, outcome.recovery.steady_ms)
-    return " / ".join("never" if moment is None else f"{moment:.0f}" for moment in moments)
+    return " / ".join("not seen" if moment is None else f"{moment:.0f}" for moment in moments)
 
 
 def _figure(value: float | None) -> str:

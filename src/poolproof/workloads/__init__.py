@@ -39,7 +39,7 @@ def reference(name: str) -> str:
         require(name)
         return BUNDLED[name]
     if not references.is_reference(name):
-        known = ", ".join(sorted(BUNDLED))
+        known = ", ".join([DEFAULT, *sorted(BUNDLED)])
         raise TargetError(
             name, f"unknown workload {name!r}: name one of {known}, or module:name (or script.py:name) of your own"
         )

@@ -77,6 +77,18 @@ def test_its_evidence_names_the_harmed_worker_where_none_began_the_operation() -
     assert (evidence.pid, evidence.start_time) == (WORKER, born(WORKER))
 
 
+@pytest.mark.parametrize(("done", "verdict"), [(0.999999999, "kept"), (1.0, "broken")])
+def test_what_fails_at_the_very_moment_of_the_harm_fails_after_it(done: float, verdict: str) -> None:
+    story = Story.of(KILL).struck(WORKER, 1.0).fails(0.5, took=done - 0.5).watched(9)
+    assert contains_the_blast(story.history())[0] == verdict
+
+
+def test_what_was_sent_at_the_very_moment_of_a_harm_and_never_ended_is_told_of_that_one() -> None:
+    story = Story.of(KILL, KILL).struck(11, 1.0).struck(12, 2.0, fault=1).hangs(1.0, by=13).watched(9)
+    _, (evidence, _) = contains_the_blast(story.history())
+    assert "after the kill of worker pid 12 at 2.000 s" in evidence.text
+
+
 def test_what_had_failed_before_the_first_harm_is_not_its_business() -> None:
     assert contains_the_blast(killed().fails(0.5).watched(9).history())[0] == "kept"
 
@@ -102,7 +114,7 @@ def test_what_the_pool_refuses_as_documented_is_no_blast(outcome: Outcome) -> No
 
 
 def test_what_the_pool_refuses_as_too_much_while_there_is_little_to_do_is_a_blast() -> None:
-    story = killed().ops(3, 2.0, took=2.0, by=12).fails(3.0, "m.QueueFull", outcome=Outcome.REJECTED).watched(9)
+    story = killed().ops(3, 4.0, took=2.0, by=12).fails(5.0, "m.QueueFull", outcome=Outcome.REJECTED).watched(9)
     story.claims = Claims(overload=("m.QueueFull",))
     assert contains_the_blast(story.history())[0] == "broken"
 

@@ -43,6 +43,14 @@ def test_it_is_broken_by_an_operation_that_was_watched_for_long_enough_and_never
     assert honours_deadlines(story.history())[0] == verdict
 
 
+@pytest.mark.parametrize(("after", "verdict"), [(GRACE, "kept"), (GRACE + 1e-9, "broken")])
+def test_what_was_sent_later_than_its_deadline_has_its_grace_from_then_on(after: float, verdict: str) -> None:
+    story = (
+        passed().fails(1.0, took=after, deadline=0.2).fails(1.0, took=0.1, deadline=0.2).ran(3, 13, 1.0, 1.0 + after)
+    )
+    assert honours_deadlines(story.watched(9.0).history())[0] == verdict
+
+
 def test_its_evidence_tells_some_operations_and_counts_the_others() -> None:
     _, evidence = honours_deadlines(Story().ops(SHOWN + 2, 1.0, took=2.0, by=None, deadline=1.2).history())
     assert [entry.op for entry in evidence] == [*range(SHOWN), None]
@@ -139,6 +147,7 @@ def test_a_deadline_holds_in_every_phase(phase: Phase) -> None:
 
 # --- unknown ------------------------------------------------------------------------------------------------------
 
+MORE = "take more workers, or a quieter machine"
 WAITING = Story().fails(0.1, took=0.4, deadline=0.5)
 RUNNING = Story().fails(0.1, took=0.4, by=12, ended=False, deadline=0.5)
 
@@ -148,7 +157,7 @@ RUNNING = Story().fails(0.1, took=0.4, by=12, ended=False, deadline=0.5)
 )
 def test_it_is_unknown_when_no_deadline_of_one_sort_passed(story: Story, how: str) -> None:
     verdict, (evidence,) = honours_deadlines(story.history())
-    assert (verdict, evidence.text) == ("unknown", f"no deadline passed while its operation {how}")
+    assert (verdict, evidence.text) == ("unknown", f"no deadline passed while its operation {how}; {MORE}")
 
 
 def beside_one_that_waited() -> Story:
@@ -168,6 +177,12 @@ def beside_one_that_waited() -> Story:
     ],
 )
 def test_it_is_unknown_when_no_deadline_passed_of_what_was_running(story: Story) -> None:
+    assert honours_deadlines(story.history())[0] == "unknown"
+
+
+@pytest.mark.parametrize("deadline", [None, 2.0])
+def test_it_is_unknown_when_no_deadline_passed_of_what_was_waiting(deadline: float | None) -> None:
+    story = Story().fails(0.1, took=0.4, by=12, ended=False, deadline=0.5).fails(1.0, deadline=deadline)
     assert honours_deadlines(story.history())[0] == "unknown"
 
 

@@ -175,7 +175,7 @@ def test_enough_operations_of_one_session_must_have_been_under_way_at_once(pairs
 def test_it_says_how_many_were_and_how_to_get_more() -> None:
     _, (evidence,) = keeps_session_order(in_turn(ENOUGH).history())
     assert evidence.text == (
-        f"{ENOUGH - 1} times two operations of a session were under way at once, {ENOUGH} are needed; raise the rate"
+        f"{ENOUGH - 1} times operations of one session were under way at once, {ENOUGH} are needed; take longer ones"
     )
 
 

@@ -58,9 +58,19 @@ def test_its_patience_begins_with_the_last_heal() -> None:
 
 
 def test_it_is_broken_by_an_answer_that_comes_too_late() -> None:
-    verdict, evidence = resolves_every_operation(Story().op(0.1, 3.2).watched(9.0).history())
+    story = Story().op(0.1, 3.2, by=None).ran(0, WORKER, 0.2, 0.3).watched(9.0)
+    verdict, evidence = resolves_every_operation(story.history())
     assert (verdict, evidence[0].op) == ("broken", 0)
     assert "was resolved later than 3 s after the last heal" in evidence[0].text
+
+
+def test_it_is_unknown_when_the_work_itself_took_so_long() -> None:
+    verdict, (evidence,) = resolves_every_operation(Story().op(0.1, 3.2).watched(9.0).history())
+    assert (verdict, evidence.text) == (
+        "unknown",
+        "1 operations waited, or took, longer than 3 s while the pool was at work: more was offered than it can do; "
+        "lower the rate, or take a quieter machine",
+    )
 
 
 def test_an_answer_is_in_time_until_three_seconds_after_the_last_heal() -> None:
@@ -127,7 +137,7 @@ def working_off(until: float = 16.0) -> Story:
 def test_it_is_unknown_when_operations_only_waited_while_the_pool_went_on_answering() -> None:
     verdict, (evidence,) = resolves_every_operation(answering(8.0).ops(3, 1.0, took=None, by=None).history())
     assert verdict == "unknown"
-    assert evidence.text.startswith("3 operations had to wait while the pool went on answering others")
+    assert evidence.text.startswith("3 operations waited, or took, longer than 3 s while the pool was at work")
     assert "lower the rate" in evidence.text
 
 
@@ -135,7 +145,7 @@ def test_it_is_unknown_when_what_had_waited_was_answered_late_while_the_pool_wen
     verdict, (evidence,) = resolves_every_operation(working_off().history())
     assert verdict == "unknown"
     # What was answered later than 3 s after the last sending, which was at 3.75 s.
-    assert evidence.text.startswith("9 operations had to wait while the pool went on answering others")
+    assert evidence.text.startswith("9 operations waited, or took, longer than 3 s while the pool was at work")
 
 
 def test_a_loss_within_a_backlog_breaks_it_when_it_was_begun_long_ago() -> None:
@@ -164,8 +174,9 @@ def test_a_loss_within_a_backlog_breaks_it_when_the_pool_fell_silent_for_as_long
     assert (verdict, [entry.op for entry in evidence]) == ("broken", [4, 5, 6])
 
 
-def test_a_late_answer_within_a_backlog_breaks_it_when_it_was_begun_long_before() -> None:
-    verdict, evidence = resolves_every_operation(working_off().op(1.0, 14.5, by=12).history())
+def test_a_late_answer_within_a_backlog_breaks_it_when_its_worker_was_done_with_it_long_before() -> None:
+    story = working_off().op(1.0, 14.5, by=None).ran(16, 12, 1.1, 1.2)
+    verdict, evidence = resolves_every_operation(story.history())
     assert (verdict, [(entry.op, entry.pid) for entry in evidence]) == ("broken", [(16, 12)])
 
 

@@ -14,7 +14,7 @@ def test_it_is_kept_when_as_many_run_at_once_as_before(after: int) -> None:
 def test_it_is_broken_when_fewer_run_at_once_than_before(after: int) -> None:
     verdict, (evidence,) = restores_capacity(Story().capacity(4, after, at=9.0).history())
     assert (verdict, evidence.at_s) == ("broken", 9.0)
-    assert evidence.text == (f"4 operations ran at once before the fault, {after} after it (best of three)")
+    assert evidence.text == (f"4 operations ran at once before the load, {after} after it (best of three)")
 
 
 def test_its_evidence_names_the_operations_that_should_have_run() -> None:

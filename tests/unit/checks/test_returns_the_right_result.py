@@ -3,11 +3,13 @@ from typing import Any
 
 import pytest
 
-from poolproof.checks.returns_the_right_result import ENOUGH, returns_the_right_result
+from poolproof.checks.returns_the_right_result import returns_the_right_result
 from poolproof.checks.verdict import SHOWN
 from poolproof.history import Outcome, Phase
 from poolproof.plan import Claims
 from tests.unit.histories import KILL, WORKER, Story
+
+ENOUGH = 10
 
 
 def test_it_is_kept_when_every_result_was_right() -> None:

@@ -86,6 +86,15 @@ def test_it_is_unknown_when_too_few_operations_came_after_the_death() -> None:
     )
 
 
+def test_it_is_unknown_when_too_few_of_what_came_after_the_death_were_served() -> None:
+    story = killed().ops(ENOUGH - 1, 2.0, by=12).hangs(8.0, by=12).watched(9)
+    verdict, (evidence,) = survives_worker_death(story.history())
+    assert (verdict, evidence.text) == (
+        "unknown",
+        "9 operations sent after the death was to be noticed succeeded, 10 are needed",
+    )
+
+
 def test_operations_outside_of_the_measured_window_do_not_count() -> None:
     story = killed().ops(ENOUGH, 2.0, by=12, phase=Phase.PROBE).watched(9)
     assert survives_worker_death(story.history())[0] == "unknown"

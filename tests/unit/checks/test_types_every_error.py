@@ -74,6 +74,12 @@ def test_it_is_unknown_when_operations_were_made_to_fail_and_none_did() -> None:
     assert types_every_error(Story().op(0.1).hangs(0.2, kind="calls-sys-exit").history())[0] == "unknown"
 
 
+@pytest.mark.parametrize("outcome", [Outcome.POOL_ERROR, Outcome.REJECTED, Outcome.USER_ERROR])
+def test_it_is_kept_when_one_of_the_operations_that_were_made_to_fail_did(outcome: Outcome) -> None:
+    story = Story(claims=LISTED).op(0.1).op(0.2, kind="raises").fails(0.3, "some.BrokenPool", outcome=outcome)
+    assert types_every_error(story.history())[0] == "kept"
+
+
 def test_awkward_operations_that_were_never_sent_raise_no_doubt() -> None:
     story = Story().op(0.1).op(0.2, None, kind="calls-sys-exit", sent=False, by=None)
     assert types_every_error(story.history())[0] == "kept"

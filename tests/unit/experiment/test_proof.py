@@ -1,6 +1,7 @@
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from unittest.mock import ANY
 
 import msgspec
 import pytest
@@ -10,11 +11,11 @@ from poolproof import plan as plans
 from poolproof.checks import Verdict
 from poolproof.config import load_config
 from poolproof.errors import BlastRadiusError, HistoryError, PoolproofError, TargetError, UsageError
-from poolproof.experiment import SCENARIOS, Proof, combine, judge_folder, plan_proof, prove
+from poolproof.experiment import SCENARIOS, Proof, carry_out, combine, judge_folder, plan_proof, prove
 from poolproof.experiment.proof import LOCK, _for_threads, _home, _make_empty
 from poolproof.experiment.scenarios import SESSIONS_PER_WORKER
-from poolproof.history import History, save
-from poolproof.lab.launch import Progress
+from poolproof.history import History, Journal, Lifecycle, load, save
+from poolproof.lab.launch import Ended, Progress
 from poolproof.plan import IMPLIED, PROMISES, Claim, Claims, Plan
 from tests.unit import samples
 from tests.unit.histories import KILL, KILL_PARENT, STALL, Story, make_plan, promised
@@ -108,8 +109,10 @@ def test_a_proof_names_what_it_is_about() -> None:
     assert (found.environment, found.scenarios[0].folder) == ({"python": "CPython"}, "/somewhere")
 
 
-def test_what_a_pool_claims_counts_although_its_first_experiment_never_built_it() -> None:
-    assert combine([(seen("unknown", claims=Claims()), ""), (seen("broken"), "")]).verdict == "broken"
+@pytest.mark.parametrize("first", [True, False])
+def test_what_a_pool_claims_counts_although_one_of_its_experiments_never_built_it(first: bool) -> None:
+    histories = [(seen("unknown", claims=Claims()), ""), (seen("broken"), "")]
+    assert combine(histories if first else histories[::-1]).verdict == "broken"
 
 
 def test_a_stall_that_nobody_noticed_is_noted() -> None:
@@ -139,7 +142,8 @@ def test_a_scenario_that_does_not_apply_to_the_pool_is_skipped_with_the_reason()
 
 
 def test_a_promise_that_only_skipped_scenarios_examine_is_null_and_names_them() -> None:
-    found = combine([(inapplicable("kill-one"), ""), (inapplicable("kill-idle"), "")]).promises[CAPACITY]
+    histories = [inapplicable("kill-one"), inapplicable("kill-idle"), Story().op(0.1).history()]
+    found = combine([(history, "") for history in histories]).promises[CAPACITY]
     assert (found.verdict, [(entry.scenario, entry.text) for entry in found.evidence]) == (
         None,
         [
@@ -150,8 +154,21 @@ def test_a_promise_that_only_skipped_scenarios_examine_is_null_and_names_them() 
     )
 
 
-def test_where_no_scenario_applies_to_the_pool_nothing_could_be_told() -> None:
-    assert combine([(inapplicable(), "")]).verdict == "unknown"
+def test_where_no_scenario_applies_to_the_pool_another_one_is_asked_for() -> None:
+    with pytest.raises(UsageError) as caught:
+        combine([(inapplicable("kill-one"), ""), (inapplicable("kill-idle"), "")])
+    assert str(caught.value) == f"kill-one, kill-idle: {NO_PROCESS}; name another scenario"
+
+
+def test_a_scenario_that_was_skipped_before_it_left_a_history_is_told_of_too() -> None:
+    found = combine([(Story().op(0.1).history(), "")], {"kill-one": NO_PROCESS})
+    assert found.skipped == {"kill-one": NO_PROCESS}
+    assert [entry.scenario for entry in found.promises[CAPACITY].evidence] == ["", "kill-one"]
+
+
+def test_where_every_scenario_was_skipped_another_one_is_asked_for() -> None:
+    with pytest.raises(UsageError, match=r"^kill-one: the pool works inside its own process"):
+        combine([], {"kill-one": NO_PROCESS})
 
 
 def test_nothing_is_skipped_where_every_scenario_applies() -> None:
@@ -195,7 +212,7 @@ def test_a_proof_has_a_plan_for_each_scenario() -> None:
 
 
 def test_a_plan_carries_the_configuration() -> None:
-    effective = load_config(3, None, {"pool.workers": 6, "load.workload": "mine:workload"})
+    effective = load_config(3, None, {"pool.workers": 6, "load.workload": "mine:workload", "watch.interval_s": 0.3})
     (plan,) = plan_proof("multiprocessing-pool", effective, layer=3, seed=5, scenarios=("steady",))
     config = effective.config
     assert (plan.workers, plan.layer, plan.workload) == (6, 3, "mine:workload")
@@ -387,18 +404,45 @@ def test_a_scenario_that_harms_no_worker_is_for_threads_as_it_is(name: str) -> N
     assert (_for_threads(plan) is plan) == harmless
 
 
-def test_the_death_of_the_parent_is_left_of_a_plan_for_threads() -> None:
-    plan = make_plan(faults=(KILL, KILL_PARENT, STALL), examines=("leaves-nothing-behind",))
+OF_DEATHS = ("survives-worker-death", "contains-the-blast", "restores-capacity", "degrades-gracefully")
+
+
+def test_what_is_left_of_a_plan_for_threads_is_what_threads_can_be_asked_and_what_harms_no_worker() -> None:
+    plan = make_plan(faults=(KILL, KILL_PARENT, STALL), examines=("runs-at-most-once", *OF_DEATHS, "serves-fairly"))
     left = _for_threads(plan)
     assert left is not None
-    assert left.scenario == msgspec.structs.replace(plan.scenario, faults=(KILL_PARENT,))
+    assert left.scenario == msgspec.structs.replace(
+        plan.scenario,
+        faults=(KILL_PARENT,),
+        examines=("runs-at-most-once", "serves-fairly"),
+        summary="a story, but without harm to any worker",
+    )
 
 
-@pytest.mark.parametrize(
-    "promise", ["survives-worker-death", "contains-the-blast", "restores-capacity", "degrades-gracefully"]
-)
-def test_nothing_is_left_for_threads_of_a_plan_that_examines_what_comes_of_its_harm(promise: str) -> None:
-    assert _for_threads(make_plan(faults=(KILL,), examines=("runs-at-most-once", promise))) is None
+@pytest.mark.parametrize("promise", OF_DEATHS)
+def test_nothing_is_left_for_threads_of_a_plan_that_examines_only_what_comes_of_its_harm(promise: str) -> None:
+    assert _for_threads(make_plan(faults=(KILL,), examines=(*IMPLIED, promise))) is None
+
+
+def test_a_scenario_that_was_run_without_its_harm_is_noted() -> None:
+    left = _for_threads(make_plan(faults=(KILL,), examines=("serves-fairly",)))
+    assert left is not None
+    (note,) = combine([(Story(left).op(0.1).history(), "")]).scenarios[0].notes
+    assert (note.scenario, note.text) == ("story", "a story, but without harm to any worker")
+
+
+def test_why_nothing_examined_a_promise_is_told_of_what_was_skipped_without_a_run(
+    a_ground: Callable[[Claims], ProvingGround],
+) -> None:
+    a_ground(THREADS)
+    found = proven("steady", "kill-one").promises["survives-worker-death"]
+    assert [entry.scenario for entry in found.evidence] == ["", "kill-one"]
+
+
+def test_a_proof_of_scenarios_that_do_not_apply_is_refused(a_ground: Callable[[Claims], ProvingGround]) -> None:
+    a_ground(THREADS)
+    with pytest.raises(UsageError, match=r"^kill-one, stall-one: .*; name another scenario$"):
+        proven("kill-one", "stall-one")
 
 
 def test_runs_without_a_report_are_discarded_with_their_home(a_ground: Callable[[Claims], ProvingGround]) -> None:
@@ -432,6 +476,65 @@ def test_a_proof_that_had_to_do_without_real_work_says_so(
         "scripted",
         "scripted work, since real work needs pip install 'poolproof[work]'",
     )
+
+
+# --- what one run leaves --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def carried_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Ended], History]:
+    """The history of a run that ended in a certain way, whose last event came at 7."""
+
+    def run_plan(plan: Plan, folder: Path, *, discard: Path | None, on_progress: Callable[[Progress], None]) -> Ended:
+        assert (discard, on_progress) == (tmp_path, print)
+        (folder / "plan.json").write_bytes(plans.encode(plan))
+        journal = Journal(folder)
+        journal.write(Lifecycle(event="measured", at=7))
+        journal.write(Lifecycle(event="stage", at=5))
+        journal.close()
+        return how
+
+    how = Ended()
+
+    def carry_out_so(ended: Ended) -> History:
+        nonlocal how
+        how = ended
+        monkeypatch.setattr("poolproof.experiment.proof.run_plan", run_plan)
+        made = carry_out(make_plan(), tmp_path, discard=tmp_path, watcher=print)
+        assert load(tmp_path) == replace(made, operations=ANY, executions=ANY)
+        return made
+
+    return carry_out_so
+
+
+def added(history: History) -> list[tuple[str, int, str, str]]:
+    return [(event.event, event.at, event.stage, event.detail) for event in history.lifecycle[2:]]
+
+
+def test_nothing_is_added_to_the_record_of_a_run_that_went_its_whole_way(
+    carried_out: Callable[[Ended], History],
+) -> None:
+    assert added(carried_out(Ended())) == []
+
+
+def test_the_record_of_a_run_that_was_cut_short_says_why(carried_out: Callable[[Ended], History]) -> None:
+    history = carried_out(Ended(reason="the caller ended"))
+    assert added(history) == [("void", 7, "", "the caller ended")]
+
+
+def test_the_record_of_a_run_in_which_the_pool_took_its_own_process_along_says_how(
+    carried_out: Callable[[Ended], History],
+) -> None:
+    history = carried_out(Ended(reason="the lab exited with status 3", own_doing=True))
+    assert added(history) == [
+        ("own-doing", 7, "", "exited with status 3"),
+        ("void", 7, "", "the lab exited with status 3"),
+    ]
+
+
+def test_the_record_of_a_run_that_hung_says_in_which_stage_and_where(carried_out: Callable[[Ended], History]) -> None:
+    history = carried_out(Ended(hung="close"))
+    assert added(history) == [("hung-in", 0, "close", "unknown code: its stacks could not be written")]
 
 
 # --- folders ------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from poolproof import plan as plans
 from poolproof.errors import HistoryError, UsageError
 from poolproof.history import (
     ClientColumns,
+    Error,
     History,
     Journal,
     Lifecycle,
@@ -214,6 +215,55 @@ def test_what_a_run_left_is_collected(tmp_path: Path) -> None:
     )
 
 
+def ended(folder: Path, *, op: int = 0, raised: str | None = "m.E", outcome: Outcome = Outcome.POOL_ERROR) -> int:
+    """How two operations ended that both ended so, with an m.E, after a worker had recorded what one of them raised."""
+    (folder / "plan.json").write_bytes(plans.encode(make_plan()))
+    columns = ClientColumns(folder, ("predict",), 2)
+    for row in range(2):
+        columns.sent[row], columns.done[row], columns.outcome[row], columns.error[row] = 5, 9, outcome, 3
+    columns.close()
+    records = RecordFile(folder)
+    records.begins(op, 6)
+    if raised is not None:
+        records.raises(op, 7, raised)
+    journal = Journal(folder)
+    journal.write(Error(error=3, type="m.E", bases=(), message="", cause=""))
+    journal.close()
+    first, second = collect(folder, {}).operations.outcome.tolist()
+    assert second == outcome
+    return int(first)
+
+
+def test_an_error_of_the_very_type_that_the_call_was_seen_to_raise_is_the_users_own(tmp_path: Path) -> None:
+    assert ended(tmp_path) == Outcome.USER_ERROR
+
+
+@pytest.mark.parametrize("raised", ["m.Other", None])
+def test_an_error_that_the_call_was_not_seen_to_raise_is_the_pools(raised: str | None, tmp_path: Path) -> None:
+    assert ended(tmp_path, raised=raised) == Outcome.POOL_ERROR
+
+
+@pytest.mark.parametrize("outcome", [Outcome.OK, Outcome.WRONG, Outcome.CANCELLED, Outcome.REJECTED])
+def test_what_did_not_end_with_an_error_of_the_pool_ends_as_it_was_seen(outcome: Outcome, tmp_path: Path) -> None:
+    assert ended(tmp_path, outcome=outcome) == outcome
+
+
+@pytest.mark.parametrize("op", [-1, -2, 2, 99])
+def test_what_an_unknown_operation_raised_is_nobodys_error(op: int, tmp_path: Path) -> None:
+    assert ended(tmp_path, op=op) == Outcome.POOL_ERROR
+
+
+def test_an_error_that_is_not_in_the_table_is_the_pools(tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_bytes(plans.encode(make_plan()))
+    columns = ClientColumns(tmp_path, ("predict",), 1)
+    columns.sent[0], columns.done[0], columns.outcome[0], columns.error[0] = 5, 9, Outcome.POOL_ERROR, -1
+    columns.close()
+    records = RecordFile(tmp_path)
+    records.begins(0, 6)
+    records.raises(0, 7, "m.E")
+    assert collect(tmp_path, {}).operations.outcome.tolist() == [Outcome.POOL_ERROR]
+
+
 def test_a_pool_that_was_never_built_says_nothing_of_itself(tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_bytes(plans.encode(make_plan()))
     assert collect(tmp_path, {}).claims == plans.Claims()
@@ -301,7 +351,7 @@ def test_the_patience_with_a_pool_grows_with_the_longest_of_its_starts() -> None
 
 
 def test_the_patience_with_a_pool_whose_start_was_not_seen_is_that_of_its_plan() -> None:
-    assert Story().event("stage", -1, "ready", 9.0).history().patience_s == 3
+    assert Story().event("stage", -1, "ready", 9.0).event("ready", -1, "ready").history().patience_s == 3
 
 
 def lives(story: Story, *, threads: bool = False) -> tuple[list[int], list[int]]:
@@ -326,6 +376,17 @@ def test_threads_are_told_apart_where_that_is_asked_for(threads: bool, count: in
 def test_each_life_is_told_with_the_first_of_its_rows() -> None:
     number, row = lives(Story().op(0.1, by=12).op(0.2, by=11).op(0.3, by=12).op(0.4, by=11))
     assert [row[life] for life in number] == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize("threads", [False, True])
+def test_lives_are_told_apart_by_pid_and_start_time_together(threads: bool) -> None:
+    story = Story()
+    for number in range(27):
+        pid, life, tid = 11 + number // 9, 5 + number // 3 % 3, 1 + number % 3
+        story.op(number, by=pid, life=life, tid=tid)
+    number_of, row = lives(story, threads=threads)
+    assert (len(set(number_of)), len(row)) == ((27, 27) if threads else (9, 9))
+    assert [row[life] for life in number_of] == [at if threads else at // 3 * 3 for at in range(27)]
 
 
 def test_lives_are_those_of_the_rows_that_are_asked_for() -> None:

@@ -45,7 +45,7 @@ def test_a_promise_that_was_not_examined_has_the_verdict_null(tmp_path: Path) ->
 
 def test_evidence_carries_its_words_and_what_it_speaks_of(tmp_path: Path) -> None:
     evidence = written(tmp_path, as_object(proof()))["promises"]["restores-capacity"]["evidence"]
-    assert evidence[1]["text"].startswith("4 operations ran at once before the fault, 2 after it")
+    assert evidence[1]["text"].startswith("4 operations ran at once before the load, 2 after it")
     assert (evidence[1]["scenario"], evidence[1]["at_s"]) == ("story", 9.0)
 
 

@@ -1,3 +1,4 @@
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -5,6 +6,7 @@ import pytest
 from poolproof.checks import Verdict
 from poolproof.errors import UsageError
 from poolproof.experiment import combine
+from poolproof.plan import PROMISES
 from poolproof.report import as_markdown, write_markdown
 from poolproof.report.advice import ADVICE
 from poolproof.report.tables import LEGEND
@@ -26,6 +28,21 @@ def test_its_tables_have_as_many_cells_in_every_row() -> None:
     assert {row.count("|") for row in rows} == {4}
 
 
+def test_its_tables_have_a_row_for_every_promise() -> None:
+    lines = as_markdown([proof()]).splitlines()
+    assert [line.split(" | ")[0] for line in lines if any(f" {name} " in line[:30] for name in PROMISES)] == [
+        f"| {name}" for name in PROMISES
+    ]
+
+
+def test_what_begins_a_part_stands_apart_from_the_one_before() -> None:
+    lines = as_markdown([proof(), proof("unknown")]).splitlines()
+    assert all(not before for before, line in pairwise(lines) if line.startswith("#") or line[:2] == "*T")
+    assert all(before[:1] in ("", "|") for before, line in pairwise(lines) if line.startswith("|"))
+    assert all(after[:1] in ("", "|") for line, after in pairwise(lines) if line.startswith("|"))
+    assert (lines[-2], lines[-1][:7]) == ("", "python:")
+
+
 def test_it_explains_its_marks() -> None:
     assert f"\n{LEGEND}\n" in as_markdown([proof()])
 
@@ -33,7 +50,7 @@ def test_it_explains_its_marks() -> None:
 def test_it_tells_what_was_broken_with_its_evidence_and_what_mends_it() -> None:
     text = as_markdown([proof()])
     assert "### some-pool · restores-capacity: broken\n" in text
-    assert "- \\[story] 4 operations ran at once before the fault, 2 after it (best of three)" in text
+    assert "- \\[story] 4 operations ran at once before the load, 2 after it (best of three)" in text
     assert f"*To mend it: {ADVICE['restores-capacity']}*" in text
 
 

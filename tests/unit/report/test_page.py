@@ -56,12 +56,12 @@ def _tags(page: str) -> list[str]:
 
 def test_it_tells_targets_promises_and_evidence(tmp_path: Path) -> None:
     page = write_page([proof(target="one-pool"), proof("kept", target="other-pool")], tmp_path).read_text()
-    for words in ("one-pool", "other-pool", "restores-capacity: broken", "4 operations ran at once before the fault"):
+    for words in ("one-pool", "other-pool", "restores-capacity: broken", "4 operations ran at once before the load"):
         assert words in page
 
 
 def test_it_tells_of_a_moment_that_never_came(tmp_path: Path) -> None:
-    assert ">0 / never / never<" in write_page([proof()], tmp_path).read_text()
+    assert ">0 / not seen / not seen<" in write_page([proof()], tmp_path).read_text()
 
 
 def test_what_came_from_outside_is_escaped(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def cells(grid: tables.Grid) -> list[list[str]]:
 @pytest.mark.parametrize(
     ("verdict", "words"),
     [
-        ("kept", "every promise that counts was kept"),
+        ("kept", "every promise that counts and was examined was kept"),
         ("broken", "broke restores-capacity"),
         ("unknown", "could not tell about restores-capacity"),
     ],
@@ -78,10 +78,10 @@ def test_figures_are_compared_scenario_by_scenario() -> None:
     one = proof_of(histories.Story.of(name="steady").ops(3, 0.1).fails(0.5), histories.Story.of(name="idle").op(0.1))
     other = proof_of(histories.Story.of(name="steady").hangs(0.1).watched(9))
     completed, *_ = tables.figures([one, other])
-    assert cells(completed) == [["steady", "3 of 4", "0 of 1, 1 lost"], ["idle", "1 of 1", "–"]]
+    assert cells(completed) == [["steady", "3 of 4", "0 of 1, 1 open"], ["idle", "1 of 1", "–"]]
 
 
-def test_what_the_death_of_the_parent_left_open_is_not_called_lost() -> None:
+def test_what_the_death_of_the_parent_left_open_is_not_counted() -> None:
     completed, *_ = tables.figures([proof_of(histories.Story.of(name="parent-death").hangs(0.1).watched(9))])
     assert cells(completed) == [["parent-death", "0 of 1"]]
 
@@ -93,12 +93,19 @@ def test_response_times_are_compared_where_there_are_any() -> None:
 
 def test_recovery_is_compared_where_there_was_a_fault() -> None:
     *_, recovery = tables.figures([proof(), proof(faults=False)])
-    assert cells(recovery) == [["story", "0 / never / never", ""]]
+    assert cells(recovery) == [["story", "0 / not seen / not seen", ""]]
 
 
 def test_a_scenario_that_has_no_such_figure_for_anybody_is_left_out() -> None:
-    _, response, recovery = tables.figures([proof_of(histories.Story().hangs(0.1))])
+    other = proof_of(histories.Story.of(name="another").hangs(0.1))
+    _, response, recovery = tables.figures([proof_of(histories.Story().hangs(0.1)), other])
     assert (response.rows, recovery.rows) == ((), ())
+
+
+def test_a_scenario_that_was_not_run_for_a_target_stands_back_there() -> None:
+    other = proof_of(histories.Story.of(name="another").op(0.1))
+    completed, *_ = tables.figures([proof_of(histories.Story().op(0.1)), other])
+    assert [[cell.aside for cell in row] for row in completed.rows] == [[False, False, True], [False, True, False]]
 
 
 @pytest.mark.parametrize(("took", "told"), [(0.0994, "99.4"), (0.1004, "100"), (1.2346, "1235"), (0.0004, "0.4")])
@@ -110,7 +117,7 @@ def test_a_figure_has_a_decimal_below_a_hundred(took: float, told: str) -> None:
 def test_the_details_tell_every_scenario_with_its_verdict_and_figures() -> None:
     (row,) = tables.details(proof()).rows
     assert [cell.text for cell in row] == [
-        *("story", "✗ broken", "21", "20", "1", "0", "100", "100", "n/a", "n/a", "0 / never / never")
+        *("story", "✗ broken", "21", "20", "1", "0", "100", "100", "n/a", "n/a", "0 / not seen / not seen")
     ]
     assert row[1].verdict == "broken"
 
@@ -212,10 +219,19 @@ def test_a_story_of_what_could_not_be_told_has_no_advice() -> None:
     assert a_story("promised", verdict="unknown").advice == ""
 
 
-def test_a_story_is_told_in_so_many_lines_a_scenario() -> None:
-    evidence = tuple(Evidence(text=text, scenario=text[0]) for text in ("a1", "a2", "b1", "a3", "b2"))
-    told = Story("a-pool", ("serves-fairly",), ("implied",), "broken", (Evidence(text="in all"), *evidence)).told(2)
-    assert told == ["in all", "[a] a1", "[a] a2", "[b] b1", "[b] b2"]
+@pytest.mark.parametrize(
+    ("most", "told"),
+    [
+        (1, "[a] a1, [a] a4, [b] b1, [b] b2"),
+        (2, "[a] a1, [a] a2, [a] a4, [b] b1, [b] b2"),
+        (3, "[a] a1, [a] a2, [a] a3, [a] a4, [b] b1, [b] b2"),
+        (9, "[a] a1, [a] a2, [a] a3, [a] a4, [b] b1, [b] b2"),
+    ],
+)
+def test_a_story_is_told_in_so_many_lines_a_scenario_and_its_sum(most: int, told: str) -> None:
+    evidence = tuple(Evidence(text=text, scenario=text[0]) for text in ("a1", "a2", "a3", "a4", "b1", "b2"))
+    story = Story("a-pool", ("serves-fairly",), ("implied",), "broken", (Evidence(text="in all"), *evidence))
+    assert ", ".join(story.told(most)) == f"in all, {told}"
 
 
 def test_there_is_advice_for_every_promise() -> None:
@@ -233,6 +249,14 @@ def test_what_breaks_no_promise_is_noticed() -> None:
     story = histories.Story.of(STALL).op(0.9, 2.5).struck(11, 1.0, 3.0, held=(0,))
     ((where, text),) = tables.notices(proof_of(story))
     assert (where, "nobody noticed" in text) == ("story", True)
+
+
+def test_why_times_can_not_be_judged_is_noticed() -> None:
+    story = histories.Story()
+    for number in range(200):
+        story.op(0.01 * number + 0.005, 0.005, due=0.01 * number)
+    ((where, text),) = tables.notices(proof_of(story))
+    assert (where, text.startswith("its times can't be judged: own lag p99 was 5.00 ms")) == ("story", True)
 
 
 def test_the_workload_and_what_was_skipped_are_noticed_first() -> None:

@@ -31,7 +31,7 @@ def shown(*proofs: Proof) -> str:
 @pytest.mark.parametrize(
     ("verdict", "words"),
     [
-        ("kept", "✓ KEPT  some-pool: every promise that counts was kept"),
+        ("kept", "✓ KEPT  some-pool: every promise that counts and was examined was kept"),
         ("broken", "✗ BROKEN  some-pool: broke restores-capacity"),
         ("unknown", "? UNKNOWN  some-pool: could not tell about restores-capacity"),
     ],
@@ -70,7 +70,7 @@ def test_a_broken_promise_that_does_not_count_says_so() -> None:
     assert "restores-capacity: broken (undeclared: does not count)" in text
 
 
-@pytest.mark.parametrize(("claims", "lines"), [(promised("types-every-error"), 4), (DECLINED, 1)])
+@pytest.mark.parametrize(("claims", "lines"), [(promised("types-every-error"), 5), (DECLINED, 2)])
 def test_what_counts_is_told_at_greater_length_than_what_does_not(claims: Claims, lines: int) -> None:
     story = Story.of(claims=claims, examines=("types-every-error",)).fails(0.1).ops(SHOWN, 0.2)
     for number in range(SHOWN):
@@ -93,8 +93,8 @@ def test_what_could_not_be_told_is_nothing_to_mend() -> None:
     assert "To mend it" not in shown(proof("unknown"))
 
 
-def test_a_moment_of_recovery_that_never_came_is_told_as_never() -> None:
-    assert "never" in shown(proof())
+def test_a_moment_of_recovery_that_never_came_is_told_as_not_seen() -> None:
+    assert "0 / not seen / not seen" in shown(proof())
 
 
 def test_figures_of_too_few_samples_are_not_available() -> None:

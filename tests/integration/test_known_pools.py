@@ -1,5 +1,6 @@
-"""What is known of two pools of the standard library is found by general means, each time with its evidence."""
+"""What is known of pools that other people wrote is found by general means, each time with its evidence."""
 
+import os
 from collections.abc import Callable
 
 import pytest
@@ -9,7 +10,8 @@ from poolproof.config import Effective
 from poolproof.experiment import Outcome, Proof
 from poolproof.plan import PROMISES
 
-EXECUTOR, POOL = "process-pool-executor", "multiprocessing-pool"
+EXECUTOR, POOL, THREADS = "process-pool-executor", "multiprocessing-pool", "thread-pool-executor"
+LOKY, PEBBLE = "loky", "pebble"
 
 pytestmark = pytest.mark.layer(2)
 
@@ -22,9 +24,14 @@ def examine(experiment: Callable[..., Proof], quick: Effective) -> Callable[[str
 
 def broken(outcome: Outcome, promise: str) -> tuple[Evidence, ...]:
     """The evidence that a promise was broken; it names an operation, a worker and a time."""
+    return broken_by(outcome, promise, "op", "pid", "at_s")
+
+
+def broken_by(outcome: Outcome, promise: str, *names: str) -> tuple[Evidence, ...]:
+    """The evidence that a promise was broken, which names so much."""
     (finding,) = [finding for finding in outcome.findings if finding.promise == promise]
     assert finding.verdict == "broken", finding
-    for told_of in ("op", "pid", "at_s"):
+    for told_of in names:
         assert any(getattr(evidence, told_of) is not None for evidence in finding.evidence), finding.evidence
     return finding.evidence
 
@@ -72,16 +79,71 @@ def test_the_workers_of_the_executor_outlive_their_parent(examine: Callable[[str
     assert "outlived the pool's own process" in told(evidence)
 
 
-@pytest.mark.parametrize("target", [EXECUTOR, POOL])
-def test_neither_notices_a_stopped_worker(target: str, examine: Callable[[str, str], Outcome]) -> None:
+@pytest.mark.parametrize("target", [EXECUTOR, POOL, LOKY, PEBBLE])
+def test_nobody_notices_a_stopped_worker(target: str, examine: Callable[[str, str], Outcome]) -> None:
     (unnoticed,) = [note for note in examine(target, "stall-one").notes if "nobody noticed" in note.text]
 
     assert None not in (unnoticed.op, unnoticed.pid, unnoticed.at_s)
 
 
-@pytest.mark.parametrize("target", [EXECUTOR, POOL, "tests.pools.wild:threads"])
+def test_the_death_of_an_idle_worker_ends_pebble_for_good(examine: Callable[[str, str], Outcome]) -> None:
+    outcome = examine(PEBBLE, "kill-idle")
+
+    assert ", 0 succeeded" in told(broken(outcome, "survives-worker-death"))
+    refused = told(broken_by(outcome, "types-every-error", "op", "at_s"))  # by no worker: none is left
+    assert "builtins.RuntimeError: Unexpected error within the Pool" in refused
+
+
+def test_an_argument_that_refuses_to_pickle_is_never_resolved_by_pebble(
+    examine: Callable[[str, str], Outcome],
+) -> None:
+    assert "(takes-unpicklable)" in told(broken(examine(PEBBLE, "awkward-work"), "resolves-every-operation"))
+
+
+def test_pebble_ends_what_runs_past_its_deadline_and_lets_wait_what_waits(
+    examine: Callable[[str, str], Outcome],
+) -> None:
+    late = told(broken(examine(PEBBLE, "deadlines"), "honours-deadlines"))
+
+    assert "(wait)" in late
+    assert "(overdue)" not in late
+
+
+def test_loky_fails_what_the_dead_worker_did_not_hold_and_goes_on_with_a_fresh_executor(
+    examine: Callable[[str, str], Outcome],
+) -> None:
+    outcome = examine(LOKY, "kill-one")
+
+    assert "which did not hold it" in told(broken(outcome, "contains-the-blast"))
+    (survival,) = [finding for finding in outcome.findings if finding.promise == "survives-worker-death"]
+    assert survival.verdict == "kept", survival
+
+
+def test_the_workers_of_loky_outlive_their_parent_and_none_of_its_semaphores_outlives_the_run(
+    examine: Callable[[str, str], Outcome],
+) -> None:
+    before = set(os.listdir("/dev/shm"))
+
+    evidence = broken(examine(LOKY, "parent-death"), "leaves-nothing-behind")
+
+    assert "outlived the pool's own process" in told(evidence)
+    assert not {name for name in set(os.listdir("/dev/shm")) - before if "loky" in name}
+
+
+def test_the_scenarios_of_workers_that_die_are_skipped_for_threads_and_the_others_run(
+    experiment: Callable[..., Proof], quick: Effective
+) -> None:
+    proof = experiment(THREADS, scenarios=("sessions", "kill-one"), config=quick)
+
+    assert [outcome.name for outcome in proof.scenarios] == ["sessions"]
+    assert not proof.scenarios[0].faults
+    assert proof.promises["keeps-sessions-sticky"].verdict == "broken"
+    assert "there is no worker process to harm" in proof.skipped["kill-one"]
+
+
+@pytest.mark.parametrize("target", [EXECUTOR, POOL, THREADS, LOKY, PEBBLE, "tests.pools.wild:threads"])
 @pytest.mark.parametrize("seed", [1, 2])
-def test_undisturbed_every_executor_keeps_what_is_examined(
+def test_undisturbed_every_pool_keeps_what_is_examined(
     target: str, seed: int, experiment: Callable[..., Proof], quick: Effective
 ) -> None:
     proof = experiment(target, scenarios=("steady",), seed=seed, config=quick)
