@@ -114,7 +114,7 @@ def _doubts(proof: Proof) -> Iterator[str]:
 
 
 def _settled(known: set[str]) -> set[str]:
-    """What is there beyond what was known, once it had its time to go: /dev/shm is everybody's, and others use it too."""
+    """What is there beyond what was known, once it had its time to go: others use /dev/shm too."""
     deadline, wait_s, nobody = time.monotonic() + _SETTLE_S, 0.01, threading.Event()
     while (left := _around() - known) and time.monotonic() < deadline:
         nobody.wait(wait_s)
