@@ -128,6 +128,7 @@ def test_every_kind_of_lateness_is_told() -> None:
     [
         pytest.param(passed().op(1.0, 8.0), id="no deadline"),
         pytest.param(passed().hangs(1.0), id="no deadline and never ended"),
+        pytest.param(passed().waits(1.0, 7.0, 2.0), id="no deadline and begun late"),
         pytest.param(passed().op(1.0, None, deadline=1.2, sent=False, by=None), id="never sent"),
     ],
 )
