@@ -183,7 +183,7 @@ class Lab:
         with self._stage("ready", self._plan.bounds.open_s + _SLACK_S):
             # Readiness is shown by an answer, however long the workers take to start; one that never came is not
             # waited for again.
-            lost = self._client.pending
+            lost = self._client.drain(now_ns())  # what ended during a close is no answer of this pool
             self._send_now(1, Phase.WARM_UP)
             if self._client.drain(now_ns() + round(self._ready_s * SECOND_NS), leave=lost) > lost:
                 self._ready_s = 0.0
@@ -239,7 +239,7 @@ class Lab:
         with self._stage(stage, bound_s), contextlib.closing(Rendezvous()) as rendezvous:
             for attempt in range(_ATTEMPTS):
                 patience_s = max(timeout_s, first_s) if attempt == 0 else timeout_s
-                before = self._client.pending
+                before = self._client.drain(now_ns())
                 payload = (rendezvous.address, bound_s)
                 prepared = [self._client.prepare(kind, self._found_at, Phase.PROBE, payload) for _ in range(workers)]
                 accepted = sum([self._client.send(op) for op in prepared])
@@ -337,7 +337,7 @@ class Lab:
         self._open()
         with self._stage("fill", self._drain_bound()):
             # As much work as a bounded close can still work off: what one operation takes tells how much that is.
-            before, lost = now_ns(), self._client.pending
+            before, lost = now_ns(), self._client.drain(now_ns())
             self._send_now(1, Phase.WARM_UP)
             self._client.drain(before + round(self._patience_s() * SECOND_NS), leave=lost)
             service_s = (now_ns() - before) / SECOND_NS

@@ -178,11 +178,6 @@ class Client:
                 return operation.kind, f"{type(error).__name__}: {text_of(error)}"
         return None
 
-    @property
-    def pending(self) -> int:
-        """How many operations were sent and have not been drained."""
-        return self._sent
-
     def unresolved(self) -> int:
         """How many operations that were sent have no outcome at this moment."""
         return self._sent - self._ended.qsize()
