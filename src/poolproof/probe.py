@@ -182,11 +182,12 @@ class Call:
                 result: Any = _rendezvous(*self.payload)
             else:
                 result = workload.kinds[self.kind].call(self.payload, state)
-            if token != NO_SESSION and _EPOCH not in state:  # the user's own `state.clear()` is no loss of the state
-                state[_SESSION], state[_EPOCH], state[_COUNTER] = token, epoch, counter
         except BaseException as error:
             record(RAISED, type_mark(f"{type(error).__module__}.{type(error).__qualname__}"))
             raise
+        finally:
+            if token != NO_SESSION and _EPOCH not in state:  # the user's own `state.clear()` is no loss of the state
+                state[_SESSION], state[_EPOCH], state[_COUNTER] = token, epoch, counter
         record(RETURNED)
         return (self.op, result)
 

@@ -9,7 +9,7 @@ import pytest
 
 from poolproof import extras, references
 from poolproof.errors import TargetError
-from poolproof.plan import IMPLIED, PROMISES, Claims, Operation, Target
+from poolproof.plan import IMPLIED, PROMISES, Claim, Claims, Operation, Target
 from poolproof.pools import (
     BUNDLED,
     Pool,
@@ -270,3 +270,50 @@ def test_the_process_pool_executor_declines_to_outlive_its_workers(promise: str)
 @pytest.mark.parametrize("promise", ["survives-worker-death", "contains-the-blast", "restores-capacity"])
 def test_the_multiprocessing_pool_is_silent_about_dead_workers(promise: str) -> None:
     assert multiprocessing_pool.CLAIMS.made(promise) == "undeclared"
+
+
+# --- claims -----------------------------------------------------------------------------------------------------------
+
+
+class ClaimingExecutor(ThreadPoolExecutor):
+    """An executor that says something of itself."""
+
+    def __init__(self, claims: Any) -> None:
+        super().__init__(1)
+        self.claims = claims
+
+
+def claiming(monkeypatch: pytest.MonkeyPatch, claims: Any) -> Pool:
+    """The pool that is built of an executor with such claims."""
+    monkeypatch.setattr(samples, "executor", lambda: ClaimingExecutor(claims))
+    return build(target("executor"), 1)
+
+
+def test_what_an_executor_says_of_itself_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    promised = Claims(promises={"restores-capacity": Claim(made="promised", source="its README")})
+    assert claiming(monkeypatch, promised).claims.made("restores-capacity") == "promised"
+
+
+def test_an_exception_is_known_by_the_name_that_it_gives_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    claims = Claims(errors=("concurrent.futures.BrokenExecutor",), overload=("queue.Full",))
+    sound = claiming(monkeypatch, claims).claims
+    assert sound.errors == ("concurrent.futures._base.BrokenExecutor",)
+    assert sound.overload == ("queue.Full",)
+
+
+@pytest.mark.parametrize(
+    ("claims", "cause"),
+    [
+        ({"errors": ()}, "are of type dict: expected poolproof.Claims"),
+        (Claims(promises={"survive-worker-death": Claim(made="promised", source="")}), "'survive-worker-death', which"),
+        (Claims(promises={"restores-capacity": "promised"}), "can't be read"),  # type: ignore[dict-item]  # the point
+        (Claims(errors="builtins.OSError"), "can't be read"),  # type: ignore[arg-type]  # the point
+        (Claims(errors=(OSError,)), "can't be read"),  # type: ignore[arg-type]  # the point
+        (Claims(errors=("BrokenProcessPool",)), "'BrokenProcessPool', which is not found"),
+        (Claims(overload=("queue.Fuller",)), "'queue.Fuller', which is not found"),
+    ],
+)
+def test_claims_that_mean_nothing_are_refused(claims: Any, cause: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(TargetError) as caught:
+        claiming(monkeypatch, claims)
+    assert cause in str(caught.value)

@@ -7,6 +7,7 @@ from poolproof.checks.verdict import SHOWN, Answer, Evidence, unknown
 from poolproof.history import History
 
 ENOUGH = 20
+_FEW = f"{{}} times an operation of a session followed another, {ENOUGH} are needed"
 NOTICE_NS = 250_000_000
 """How much later than the pool the conductor may learn of an exit."""
 
@@ -19,9 +20,8 @@ def keeps_sessions_sticky(history: History) -> Answer:
     session = operations.session[executions.op[rows]]
     order = np.lexsort((executions.started[rows], session))
     rows, session = rows[order], session[order]
-    pairs = int(np.count_nonzero(session[1:] == session[:-1]))
-    if pairs < ENOUGH:
-        return unknown(f"{pairs} times an operation of a session followed another, {ENOUGH} are needed")
+    if len(rows) < 2:
+        return unknown(_FEW.format(0))
     worker, one_row = worker_of(history, rows)
     lived_until = _lived_until(history, one_row)
     same = session[1:] == session[:-1]
@@ -31,6 +31,10 @@ def keeps_sessions_sticky(history: History) -> Answer:
     forgotten = same & (worker[1:] == worker[:-1]) & (executions.epoch[before] != executions.epoch[after])
     strayed = np.flatnonzero(moved | forgotten)
     if not len(strayed):
+        # Where its worker had died in between, a session was free to go.
+        tested = int(np.count_nonzero(same & (alive | (worker[1:] == worker[:-1]))))
+        if tested < ENOUGH:
+            return unknown(_FEW.format(tested))
         return "kept", []
     evidence = [_tell(history, int(before[at]), int(after[at]), bool(moved[at])) for at in strayed[:SHOWN]]
     sums = (

@@ -41,12 +41,15 @@ def returns_the_right_result(history: History) -> Answer:
     if evidence:
         return "broken", evidence
     if refused.any():
-        return "unknown", describe_some(history, refused, "was refused ({error}) although nothing had been harmed")
+        return "unknown", describe_some(
+            history, refused, "was refused ({error}) although nothing had been harmed; why, its claims do not tell"
+        )
     if unjudged.any():
         error = error_of(history, int(np.flatnonzero(unjudged)[0]))
         return "unknown", describe_some(history, unjudged, f"could not be verified ({error})")
-    if not history.ended(Outcome.OK).any():
-        return unknown("no operation returned a result")
+    loaded = np.isin(operations.phase, (Phase.WARM_UP, Phase.MEASURED))
+    if not (loaded & history.ended(Outcome.OK)).any():
+        return unknown("no operation of the workload returned a result")
     return "kept", []
 
 

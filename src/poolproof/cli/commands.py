@@ -16,10 +16,11 @@ from poolproof.cli import BROKEN, COULD_NOT_TELL, KEPT, writing
 from poolproof.cli.progress import Display
 from poolproof.config import Effective, load_config
 from poolproof.errors import UsageError
-from poolproof.experiment import Proof, judge_folder, plan_proof
+from poolproof.experiment import COUNTED, Proof, judge_folder, plan_proof
 from poolproof.experiment import prove as prove_target
 from poolproof.faults import examine
 from poolproof.report import (
+    ADVICE,
     as_object,
     comparison,
     show_comparison,
@@ -280,6 +281,8 @@ def _print_plain(proof: Proof) -> None:
         print("promise", name, promise.made, promise.verdict or "not examined", sep="\t")
         for evidence in promise.evidence:
             print("evidence", name, evidence.scenario, evidence.text, sep="\t")
+        if promise.verdict == "broken" and promise.made in COUNTED:
+            print("advice", name, ADVICE[name], sep="\t")
     for name, why in proof.skipped.items():
         print("skipped", name, why, sep="\t")
     for outcome in proof.scenarios:

@@ -112,7 +112,7 @@ def prove(
     plans = plan_proof(target, effective, layer=layer, seed=seed, scenarios=scenarios)
     skipped: dict[str, str] = {}
     with _home(report) as home:
-        proof = combine(_run_all(plans, home, report is not None, watcher, skipped), skipped)
+        proof = combine(_run_all(plans, home, report is not None, watcher, skipped), skipped, plans[0])
     _, note = choose(effective.config.load.workload)
     return msgspec.structs.replace(proof, note=note)
 
@@ -240,19 +240,22 @@ def judge_folder(folder: Path) -> Proof:
     return combine([(load(run), str(run)) for run in runs or [folder]])
 
 
-def combine(histories: Iterable[tuple[History, str]], skipped: dict[str, str] | None = None) -> Proof:
+def combine(
+    histories: Iterable[tuple[History, str]], skipped: dict[str, str] | None = None, plan: Plan | None = None
+) -> Proof:
     """Judge each history as it comes and combine the verdicts: a promise is broken if any scenario broke it.
 
     Args:
         histories: one a scenario, each with the folder that it is kept in; at least one.
         skipped: scenarios that do not apply, with the reason; known once the last history came, and added to.
+        plan: what was to be proven, should none of it apply.
 
     Raises:
-        UsageError: no scenario applied, or the histories are of different proofs.
+        UsageError: there is no history and no plan, or the histories are of different proofs.
     """
     judged: list[Outcome] = []
     skipped = {} if skipped is None else skipped
-    plan, claims, machine = None, Claims(), {}
+    claims, machine = Claims(), environment()
     for history, folder in histories:
         if plan is not None and _subject(plan) != _subject(history.plan):
             raise UsageError(
@@ -266,8 +269,6 @@ def combine(histories: Iterable[tuple[History, str]], skipped: dict[str, str] | 
         # A pool that could not be built in one scenario has said nothing of itself there.
         claims = history.claims if history.claims != Claims() else claims
         plan, machine = history.plan, history.environment
-    if skipped and not judged:
-        raise UsageError(f"{', '.join(skipped)}: {_IN_PROCESS}; name another scenario")
     if plan is None:
         raise UsageError("nothing was run, so there is nothing to judge")
     outcomes = tuple(judged)
@@ -294,7 +295,8 @@ def _promise(name: str, claims: Claims, outcomes: tuple[Outcome, ...], skipped: 
         hits = sum(finding.verdict == "broken" for finding in found)
         evidence = (Evidence(text=f"broken in {hits} of {len(found)} scenarios that examined it"), *evidence)
     if verdict is None:
-        notes = tuple(Evidence(text=why, scenario=scenario) for scenario, why in skipped.items())
+        reasons = skipped.items() if name in OF_DEATHS else ()
+        notes = tuple(Evidence(text=why, scenario=scenario) for scenario, why in reasons)
         evidence = (Evidence(text="none of the scenarios that were run examines it"), *notes)
     return Promise(made=claims.made(name), verdict=verdict, evidence=evidence)
 

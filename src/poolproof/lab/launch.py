@@ -73,6 +73,10 @@ def run_plan(
         PlatformError: this machine is no Linux, or too old a one.
         KeyboardInterrupt: after every fault was undone and every process of the run ended.
     """
+    if sys.argv[:1] == ["poolproof-lab"]:
+        raise UsageError(
+            "a proof was begun while its own lab imported this script: put the call under `if __name__ == '__main__':`"
+        )
     if not hasattr(os, "pidfd_open"):
         raise PlatformError(
             "poolproof needs Linux 5.3 or later, for pidfds; `poolproof doctor` tells what else is there"

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from poolproof import probe
 from poolproof.clock import now_ns
+from poolproof.errors import TargetError
 from poolproof.history import ClientColumns, Error, Journal, Outcome, Phase
 from poolproof.plan import Kind, Operation
 from poolproof.pools import Pool
@@ -117,7 +118,13 @@ class Client:
             assert self.pool is not None  # noqa: S101 - the lab opens a pool before it sends
             future = self.pool.submit(self._operations[op])
             columns.accepted[op] = now_ns()
+            if not callable(getattr(future, "add_done_callback", None)):
+                raise TargetError(
+                    "submit", f"submit returned a {type(future).__name__}: expected a concurrent.futures.Future"
+                )
             future.add_done_callback(partial(self._resolved, op))
+        except TargetError:
+            raise
         except BaseException as error:  # a pool may raise anything, and the run goes on
             columns.accepted[op] = moment = now_ns()
             columns.error[op] = self._errors.number(error)

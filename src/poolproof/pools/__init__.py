@@ -5,10 +5,12 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any, Final
 
+import msgspec
+
 from poolproof import references
 from poolproof.errors import TargetError
 from poolproof.extras import require
-from poolproof.plan import Claims, Target
+from poolproof.plan import PROMISES, Claims, Target
 from poolproof.pools.executor import ExecutorPool
 from poolproof.pools.protocol import Pool
 
@@ -60,20 +62,58 @@ def build(target: Target, workers: int) -> Pool:
             target.name, f"the factory {target.factory} raised {type(error).__name__}: {error}"
         ) from error
     if isinstance(made, Executor):
-        return ExecutorPool(made)
+        own = getattr(made, "claims", None)
+        return ExecutorPool(made) if own is None else ExecutorPool(made, _sound(target, own))
     if isinstance(made, Pool):
-        if not isinstance(made.claims, Claims):
-            raise TargetError(
-                target.name,
-                f"the claims of {target.factory} are of type {type(made.claims).__name__}: expected "
-                "poolproof.Claims(promises={...}, errors=(...))",
-            )
+        made.claims = _sound(target, made.claims)
         return made
     raise TargetError(
         target.name,
         f"the factory {target.factory} returned something of type {type(made).__name__}: "
         "expected a concurrent.futures.Executor, or an object with submit(operation), close() and claims",
     )
+
+
+def _sound(target: Target, claims: Any) -> Claims:
+    """The claims as checks need them: of the right types, of promises that there are, with types that there are."""
+    if not isinstance(claims, Claims):
+        raise TargetError(
+            target.name,
+            f"the claims of {target.factory} are of type {type(claims).__name__}: expected "
+            "poolproof.Claims(promises={...}, errors=(...))",
+        )
+    try:
+        sound = msgspec.convert(msgspec.to_builtins(claims), Claims)
+    except (msgspec.ValidationError, TypeError) as error:
+        raise TargetError(
+            target.name,
+            f"the claims of {target.factory} can't be read: {error}; expected Claims(promises={{'NAME': "
+            "Claim(made='promised' or 'declined', source='...')}, errors=('module.Type', ...))",
+        ) from error
+    unknown = sorted(sound.promises.keys() - set(PROMISES))
+    if unknown:
+        raise TargetError(
+            target.name,
+            f"the claims of {target.factory} name the promise {unknown[0]!r}, which there is not: name one of "
+            + ", ".join(PROMISES),
+        )
+    return msgspec.structs.replace(
+        sound,
+        errors=tuple(_own_name(target, name) for name in sound.errors),
+        overload=tuple(_own_name(target, name) for name in sound.overload),
+    )
+
+
+def _own_name(target: Target, name: str) -> str:
+    """The name that a type gives itself: `concurrent.futures.BrokenExecutor` lives in `concurrent.futures._base`."""
+    module, _, attribute = name.rpartition(".")
+    try:
+        found = references.load(f"{module}:{attribute}")
+        return f"{found.__module__}.{found.__qualname__}"
+    except Exception as error:  # whatever the user's module raises
+        raise TargetError(
+            target.name, f"the claims of {target.factory} name the exception {name!r}, which is not found: {error}"
+        ) from error
 
 
 def _factory(name: str, factory: str) -> Callable[..., Any]:

@@ -85,6 +85,11 @@ def headline(proof: Proof) -> str:
         "broken": f"broke {', '.join(broken)}",
         "unknown": f"could not tell about {', '.join(unsure) or 'anything'}",
     }[proof.verdict]
+    aside = [
+        name for name, promise in proof.promises.items() if promise.made not in COUNTED and promise.verdict == "broken"
+    ]
+    if aside:
+        told += f"; broken without counting: {', '.join(aside)}"
     return f"{proof.target}: {told}  (layer {proof.layer}, workload {proof.workload}, seed {proof.seed})"
 
 

@@ -23,7 +23,8 @@ def show_proof(proof: Proof, console: Console) -> None:
     _print_legend(console)
     _print_stories([proof], console)
     _print_notices(proof, console)
-    _print_grid(tables.details(proof), console)
+    for grid in tables.figures([proof]):
+        _print_grid(grid, console)
 
 
 def show_comparison(proofs: Sequence[Proof], console: Console) -> None:

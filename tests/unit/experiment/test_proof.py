@@ -154,10 +154,10 @@ def test_a_promise_that_only_skipped_scenarios_examine_is_null_and_names_them() 
     )
 
 
-def test_where_no_scenario_applies_to_the_pool_another_one_is_asked_for() -> None:
-    with pytest.raises(UsageError) as caught:
-        combine([(inapplicable("kill-one"), ""), (inapplicable("kill-idle"), "")])
-    assert str(caught.value) == f"kill-one, kill-idle: {NO_PROCESS}; name another scenario"
+def test_where_no_scenario_applies_to_the_pool_nothing_can_be_told_and_the_reason_is() -> None:
+    found = combine([(inapplicable("kill-one"), ""), (inapplicable("kill-idle"), "")])
+    assert (found.verdict, found.scenarios) == ("unknown", ())
+    assert found.skipped == {"kill-one": NO_PROCESS, "kill-idle": NO_PROCESS}
 
 
 def test_a_scenario_that_was_skipped_before_it_left_a_history_is_told_of_too() -> None:
@@ -166,9 +166,14 @@ def test_a_scenario_that_was_skipped_before_it_left_a_history_is_told_of_too() -
     assert [entry.scenario for entry in found.promises[CAPACITY].evidence] == ["", "kill-one"]
 
 
-def test_where_every_scenario_was_skipped_another_one_is_asked_for() -> None:
-    with pytest.raises(UsageError, match=r"^kill-one: the pool works inside its own process"):
-        combine([], {"kill-one": NO_PROCESS})
+def test_where_every_scenario_was_skipped_nothing_can_be_told_of_what_was_planned() -> None:
+    found = combine([], {"kill-one": NO_PROCESS}, make_plan(target="some-pool"))
+    assert (found.target, found.verdict, found.skipped) == ("some-pool", "unknown", {"kill-one": NO_PROCESS})
+
+
+def test_a_skipped_scenario_is_no_reason_for_a_promise_that_is_not_about_deaths() -> None:
+    found = combine([(Story().op(0.1).history(), "")], {"kill-one": NO_PROCESS})
+    assert [entry.scenario for entry in found.promises["serves-fairly"].evidence] == [""]
 
 
 def test_nothing_is_skipped_where_every_scenario_applies() -> None:
@@ -439,10 +444,10 @@ def test_why_nothing_examined_a_promise_is_told_of_what_was_skipped_without_a_ru
     assert [entry.scenario for entry in found.evidence] == ["", "kill-one"]
 
 
-def test_a_proof_of_scenarios_that_do_not_apply_is_refused(a_ground: Callable[[Claims], ProvingGround]) -> None:
+def test_a_proof_of_scenarios_that_do_not_apply_could_not_tell(a_ground: Callable[[Claims], ProvingGround]) -> None:
     a_ground(THREADS)
-    with pytest.raises(UsageError, match=r"^kill-one, stall-one: .*; name another scenario$"):
-        proven("kill-one", "stall-one")
+    found = proven("kill-one", "stall-one")
+    assert (found.verdict, list(found.skipped)) == ("unknown", ["kill-one", "stall-one"])
 
 
 def test_runs_without_a_report_are_discarded_with_their_home(a_ground: Callable[[Claims], ProvingGround]) -> None:

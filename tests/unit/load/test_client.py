@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from poolproof.clock import now_ns
+from poolproof.errors import TargetError
 from poolproof.history import ClientColumns, Error, Journal, Outcome, Phase
 from poolproof.history import journal as journals
 from poolproof.load import Client
@@ -322,9 +323,10 @@ def test_a_rejection_names_its_error(desk: Desk) -> None:
     assert desk.errors()[desk.columns.error[0]].message == "full"
 
 
-def test_what_is_no_future_is_a_rejection(desk: Desk) -> None:
+def test_what_is_no_future_is_the_adapters_mistake(desk: Desk) -> None:
     desk.client.pool = OddPool()
-    assert (desk.client.send(desk.prepare()), desk.outcome()) == (False, Outcome.REJECTED)
+    with pytest.raises(TargetError, match=r"expected a concurrent\.futures\.Future"):
+        desk.client.send(desk.prepare())
 
 
 # --- payloads that do not pickle ----------------------------------------------------------------------------------

@@ -135,7 +135,7 @@ def test_a_comparison_compares_figures_and_leaves_out_the_details() -> None:
 @pytest.mark.parametrize("name", ["[/red]", "[bold]x", "a [link=x]b"])
 def test_a_strangers_names_are_shown_as_they_are(name: str) -> None:
     text = shown(proof("kept", target=name))
-    assert text.count(name) == 4  # in the headline, over the promises, over the figures, before the error
+    assert text.count(name) == 6  # in the headline, over the promises, before the error, over three tables of figures
 
 
 def test_the_errors_of_a_scenario_are_told_by_type_with_the_first_message_on_one_line() -> None:
