@@ -471,7 +471,8 @@ def _scenario(window: int, operations: Columns, struck: dict[int, tuple[int, int
         examines=PROMISES,
         load=Load(
             steps=tuple(Step(rate=rate, seconds=took / SECOND) for rate, took in _steps(window)),
-            service_s=SERVICE_S,
+            service_s=1.15
+            * SERVICE_S,  # with what lies between two operations: the load before the loss is near capacity
             sessions=SESSIONS,
             burst=BURST,
             placed=tuple(
