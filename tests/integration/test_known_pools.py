@@ -112,9 +112,10 @@ def test_pebble_ends_what_runs_past_its_deadline_and_lets_wait_what_waits(
 def test_loky_fails_what_the_dead_worker_did_not_hold_and_goes_on_with_a_fresh_executor(
     examine: Callable[[str, str], Outcome],
 ) -> None:
-    outcome = examine(LOKY, "kill-one")
+    # At 1.2 times the capacity others are under way for certain.
+    assert "which did not hold it" in told(broken(examine(LOKY, "degradation"), "contains-the-blast"))
 
-    assert "which did not hold it" in told(broken(outcome, "contains-the-blast"))
+    outcome = examine(LOKY, "kill-one")
     (survival,) = [finding for finding in outcome.findings if finding.promise == "survives-worker-death"]
     assert survival.verdict == "kept", survival
 
