@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from poolproof.checks.record import describe_some, last_execution, observed_until
+from poolproof.checks.record import describe_some, last_execution, observed_until, ran_until
 from poolproof.checks.verdict import Answer, unknown
 from poolproof.history import History
 
@@ -19,7 +19,8 @@ def honours_deadlines(history: History) -> Answer:
     last = last_execution(history)
     begun = last >= 0
     started = np.where(begun, executions.started[last] if len(executions) else 0, 0)
-    ended = np.where(begun, executions.ended[last] if len(executions) else 0, 0)
+    ran = np.zeros(len(operations), dtype=np.int64)
+    ran[begun] = ran_until(history, last[begun])
     grace = f"{GRACE_NS / 1e9:g} s"
     until = np.where(operations.done > 0, operations.done, observed_until(history))
     late = bound & (until > limit)
@@ -27,7 +28,7 @@ def honours_deadlines(history: History) -> Answer:
     evidence += describe_some(
         history, bound & begun & (started > limit), f"was begun later than {grace} after its deadline"
     )
-    went_on = bound & ~late & begun & (ended > limit)
+    went_on = bound & ~late & begun & (ran > np.maximum(limit, started))
     evidence += describe_some(history, went_on, f"went on running later than {grace} after its deadline")
     if evidence:
         return "broken", evidence

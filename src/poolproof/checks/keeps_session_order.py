@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from poolproof.checks.record import last_execution
+from poolproof.checks.record import last_execution, ran_until
 from poolproof.checks.verdict import SHOWN, Answer, Evidence, unknown
 from poolproof.history import History, Phase
 
@@ -17,9 +17,9 @@ def keeps_session_order(history: History) -> Answer:
     ops = ops[np.lexsort((operations.sent[ops], operations.session[ops]))]
     rows = last[ops]
     same = operations.session[ops][1:] == operations.session[ops][:-1]
-    started, ended = executions.started[rows], executions.ended[rows]
-    # An operation without an end died with its worker, and there is nothing to wait for; but it had begun.
-    over = np.where(ended > 0, ended, started)
+    started = executions.started[rows]
+    # What died with its worker is over, and there is nothing to wait for; what hangs in a living one is not.
+    over = ran_until(history, rows)
     early = np.flatnonzero(same & (started[1:] < over[:-1]))
     if len(early):
         evidence = [
@@ -41,7 +41,8 @@ def _tell(history: History, earlier: int, later: int, row: int, later_row: int) 
     how = (
         f"before operation {earlier}, which began at {history.seconds(first):.3f} s"
         if began < first
-        else f"while operation {earlier} was running, until {history.seconds(over):.3f} s"
+        else f"while operation {earlier} was running, "
+        + (f"until {history.seconds(over):.3f} s" if over else "which never ended, though its worker lived on")
     )
     return Evidence(
         text=f"operation {later} of session {operations.session[later]} began at {history.seconds(began):.3f} s, "

@@ -2,14 +2,12 @@
 
 import numpy as np
 
-from poolproof.checks.record import worker_of
+from poolproof.checks.record import NOTICE_NS, lived_until, worker_of
 from poolproof.checks.verdict import SHOWN, Answer, Evidence, unknown
 from poolproof.history import History
 
 ENOUGH = 20
 _FEW = f"{{}} times an operation of a session followed another, {ENOUGH} are needed"
-NOTICE_NS = 250_000_000
-"""How much later than the pool the conductor may learn of an exit."""
 
 
 def keeps_sessions_sticky(history: History) -> Answer:
@@ -23,10 +21,10 @@ def keeps_sessions_sticky(history: History) -> Answer:
     if len(rows) < 2:
         return unknown(_FEW.format(0))
     worker, one_row = worker_of(history, rows)
-    lived_until = _lived_until(history, one_row)
+    lived = lived_until(history, one_row)
     same = session[1:] == session[:-1]
     before, after = rows[:-1], rows[1:]
-    alive = executions.started[after] + NOTICE_NS < lived_until[worker[:-1]]
+    alive = executions.started[after] + NOTICE_NS < lived[worker[:-1]]
     moved = same & (worker[1:] != worker[:-1]) & alive
     forgotten = same & (worker[1:] == worker[:-1]) & (executions.epoch[before] != executions.epoch[after])
     strayed = np.flatnonzero(moved | forgotten)
@@ -43,31 +41,6 @@ def keeps_sessions_sticky(history: History) -> Answer:
     )
     told = ", ".join(f"{np.count_nonzero(some)} {what}" for some, what in sums if some.any())
     return "broken", [*evidence, Evidence(text=told)]
-
-
-def _lived_until(history: History, rows: np.ndarray) -> np.ndarray:
-    """Until when the incarnation of each execution is known to have lived unharmed; shape as given.
-
-    One that came and went between two looks of the conductor, and a thread, are known by their own records alone.
-    """
-    executions = history.executions
-    worker, _ = worker_of(history, np.arange(len(executions)))
-    last = np.zeros(worker.max() + 1, dtype=np.int64)
-    np.maximum.at(last, worker, np.maximum(executions.started, executions.ended))
-    seen: dict[tuple[int, int], int] = {}
-    for life in () if history.claims.in_process else history.incarnations:
-        seen[life.pid, life.start_time] = life.gone or int(np.iinfo(np.int64).max)
-    harmed: dict[tuple[int, int], int] = {}
-    for fault in history.faults:
-        identity = (fault.pid, fault.start_time)
-        harmed[identity] = min(harmed.get(identity, fault.begin), fault.begin)
-    until = []
-    for row, pid, start_time in zip(
-        rows.tolist(), executions.pid[rows].tolist(), executions.start_time[rows].tolist(), strict=True
-    ):
-        lived = seen.get((pid, start_time), int(last[worker[row]]))
-        until.append(min(lived, harmed.get((pid, start_time), lived)))
-    return np.array(until, dtype=np.int64)
 
 
 def _tell(history: History, before: int, after: int, moved: bool) -> Evidence:

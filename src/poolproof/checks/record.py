@@ -16,8 +16,11 @@ RETURN_NS = 50_000_000
 EARLY_NS = 50_000_000
 """How much before its deadline an operation may be given up: clocks are read at different places."""
 
+NOTICE_NS = 250_000_000
+"""How much later than the pool the conductor may learn of an exit."""
+
 FAILED = (Outcome.POOL_ERROR, Outcome.REJECTED, Outcome.CANCELLED)
-_NEVER = np.iinfo(np.int64).max
+_NEVER = int(np.iinfo(np.int64).max)
 
 
 def observed_until(history: History) -> int:
@@ -127,6 +130,47 @@ def worker_of(history: History, rows: np.ndarray) -> tuple[np.ndarray, np.ndarra
     An incarnation is a process, or a thread where the pool works in the lab's own process.
     """
     return history.lives(rows, threads=history.claims.in_process)
+
+
+def lived_until(history: History, rows: np.ndarray) -> np.ndarray:
+    """Until when the incarnation of each execution is known to have lived unharmed; shape as given.
+
+    One that came and went between two looks of the conductor, and a thread, are known by their own records alone.
+    """
+    executions = history.executions
+    worker, _ = worker_of(history, np.arange(len(executions)))
+    last = np.zeros(worker.max(initial=-1) + 1, dtype=np.int64)
+    np.maximum.at(last, worker, np.maximum(executions.started, executions.ended))
+    seen: dict[tuple[int, int], int] = {}
+    for life in () if history.claims.in_process else history.incarnations:
+        seen[life.pid, life.start_time] = life.gone or _NEVER
+    harmed: dict[tuple[int, int], int] = {}
+    for fault in history.faults:
+        identity = (fault.pid, fault.start_time)
+        harmed[identity] = min(harmed.get(identity, fault.begin), fault.begin)
+    until = []
+    for row, pid, start_time in zip(
+        rows.tolist(), executions.pid[rows].tolist(), executions.start_time[rows].tolist(), strict=True
+    ):
+        lived = seen.get((pid, start_time), int(last[worker[row]]))
+        until.append(min(lived, harmed.get((pid, start_time), lived)))
+    return np.array(until, dtype=np.int64)
+
+
+def ran_until(history: History, rows: np.ndarray) -> np.ndarray:
+    """Until when at least each of these executions ran; shape as given.
+
+    Until its end; where its worker left none, for as long as that is known to have lived while the run was watched: a
+    call that is over writes its end, whichever way it is. Where records are damaged the end may be among them, and
+    nothing is known but the beginning.
+    """
+    started, ended = history.executions.started[rows], history.executions.ended[rows]
+    until = np.where(ended > 0, ended, started)
+    endless = np.flatnonzero(ended == 0)
+    if len(endless) and not history.damaged_bytes:
+        lived = lived_until(history, rows[endless]) - NOTICE_NS
+        until[endless] = np.maximum(started[endless], np.minimum(lived, observed_until(history)))
+    return np.asarray(until)
 
 
 def unprovoked(history: History) -> np.ndarray:

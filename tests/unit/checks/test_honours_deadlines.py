@@ -3,9 +3,10 @@ import pytest
 from poolproof.checks.honours_deadlines import honours_deadlines
 from poolproof.checks.verdict import SHOWN
 from poolproof.history import Outcome, Phase
-from tests.unit.histories import WORKER, Story
+from tests.unit.histories import KILL, WORKER, Story
 
 GRACE = 0.5
+NOTICE = 0.25
 
 
 def passed() -> Story:
@@ -110,6 +111,47 @@ def test_an_operation_that_nobody_began_neither_began_late_nor_went_on() -> None
 
 def test_an_execution_without_an_end_was_ended() -> None:
     assert honours_deadlines(passed().watched(9.0).history())[0] == "kept"
+
+
+def left_without_an_end(story: Story | None = None) -> Story:
+    """Operation 2 failed at its deadline of 1.2 s; worker 13, which had begun it, left no end of it."""
+    two = (story or Story()).fails(0.1, took=0.4, by=12, ended=False, deadline=0.5).fails(0.1, took=0.4, deadline=0.5)
+    return two.fails(1.0, took=0.2, by=13, ended=False, deadline=1.2).watched(9.0)
+
+
+@pytest.mark.parametrize(
+    ("after", "verdict"), [(GRACE + NOTICE, "kept"), (GRACE + NOTICE + 1e-9, "broken"), (None, "broken")]
+)
+def test_an_execution_without_an_end_went_on_for_as_long_as_its_worker_is_known_to_have_lived(
+    after: float | None, verdict: str
+) -> None:
+    story = left_without_an_end().lived(13, gone=None if after is None else 1.2 + after)
+    assert honours_deadlines(story.history())[0] == verdict
+
+
+def test_its_evidence_of_what_never_ended_in_a_living_worker_names_the_operation_and_its_worker() -> None:
+    _, (evidence,) = honours_deadlines(left_without_an_end().lived(13).history())
+    assert (evidence.op, evidence.pid, evidence.start_time) == (2, 13, 1300)
+    assert ", went on running later than 0.5 s after its deadline; worker pid 13 began it" in evidence.text
+    assert evidence.text.endswith("left no end of it")
+
+
+@pytest.mark.parametrize(
+    "story",
+    [
+        pytest.param(left_without_an_end().lived(14), id="another worker that lived on"),
+        pytest.param(left_without_an_end(Story.of(KILL)).lived(13).struck(13, 1.1), id="a worker that was struck"),
+        pytest.param(left_without_an_end().lived(13).damaged(64), id="an end that may be among damaged records"),
+    ],
+)
+def test_an_execution_without_an_end_is_given_the_benefit_of_the_doubt(story: Story) -> None:
+    assert honours_deadlines(story.history())[0] == "kept"
+
+
+@pytest.mark.parametrize(("until", "verdict"), [(1.7, "kept"), (1.700000001, "broken")])
+def test_an_execution_without_an_end_went_on_no_longer_than_it_was_watched(until: float, verdict: str) -> None:
+    story = passed().fails(1.0, took=0.2, by=13, ended=False, deadline=1.2).lived(13)
+    assert honours_deadlines(story.watched(until).history())[0] == verdict
 
 
 def test_every_kind_of_lateness_is_told() -> None:

@@ -8,6 +8,7 @@ from poolproof.history import Phase
 from tests.unit.histories import KILL, Story
 
 ENOUGH = 5
+NOTICE = 0.25
 
 
 def in_turn(count: int = ENOUGH + 1, session: int = 9, story: Story | None = None) -> Story:
@@ -107,6 +108,43 @@ def test_an_operation_without_an_end_died_with_its_worker_and_is_not_waited_for(
 def test_an_operation_without_an_end_had_its_turn_when_it_began(began: float, verdict: str) -> None:
     story = Story().op(0.1, None, by=11, session=3).waits(0.1, began, by=12, session=3)
     assert keeps_session_order(in_turn(story=story).history())[0] == verdict
+
+
+def hung(gone: float | None = None, story: Story | None = None) -> Story:
+    """Operation 0 of session 3 began at 0.101 s and never ended; the next one of its session began at 1 s."""
+    story = (story or Story()).lived(11, gone=gone).hangs(0.1, by=11, session=3)
+    return in_turn(story=story.waits(0.2, 1.0, by=12, session=3)).watched(9.0)
+
+
+@pytest.mark.parametrize(("gone", "verdict"), [(1.0 + NOTICE, "kept"), (1.0 + NOTICE + 1e-9, "broken")])
+def test_an_operation_that_hangs_in_a_living_worker_is_not_over(gone: float, verdict: str) -> None:
+    assert keeps_session_order(hung(gone).history())[0] == verdict
+
+
+def test_its_evidence_of_an_operation_that_did_not_wait_for_one_that_hangs_says_that_this_never_ended() -> None:
+    _, (evidence, _) = keeps_session_order(hung().history())
+    assert (evidence.op, evidence.pid, evidence.start_time, evidence.at_s) == (1, 12, 1200, 1.0)
+    assert evidence.text == (
+        "operation 1 of session 3 began at 1.000 s, while operation 0 was running, which never ended, though its "
+        "worker lived on; that one had been sent before it"
+    )
+
+
+@pytest.mark.parametrize(
+    "story",
+    [
+        pytest.param(hung(story=Story.of(KILL).struck(11, 0.9)), id="a worker that was struck"),
+        pytest.param(hung().damaged(64), id="an end that may be among damaged records"),
+    ],
+)
+def test_an_operation_without_an_end_in_a_worker_that_may_have_ended_it_is_not_waited_for(story: Story) -> None:
+    assert keeps_session_order(story.history())[0] == "kept"
+
+
+@pytest.mark.parametrize("gone", [0.2, 0.101])
+def test_a_worker_whose_exit_was_noticed_soon_had_begun_its_operation_all_the_same(gone: float) -> None:
+    story = Story().lived(11, gone=gone).op(0.1, None, by=11, session=3).waits(0.1, 0.1005, by=12, session=3)
+    assert keeps_session_order(in_turn(story=story).history())[0] == "broken"
 
 
 def test_an_operation_that_ran_again_is_over_when_its_last_execution_is() -> None:

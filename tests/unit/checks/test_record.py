@@ -16,7 +16,9 @@ from poolproof.checks.record import (
     expired,
     harms,
     last_execution,
+    lived_until,
     observed_until,
+    ran_until,
     shed,
     to_blame,
     unprovoked,
@@ -653,6 +655,26 @@ def test_workers_are_told_apart_by_all_of_what_they_are(
     for number, identity in zip(worker, identities, strict=True):
         of_one_row = ran[one_row[number]]
         assert (of_one_row if in_process else of_one_row[:2]) == identity
+
+
+# --- lived_until, ran_until ---------------------------------------------------------------------------------------
+
+
+def test_where_nothing_was_begun_nobody_lived_and_nothing_ran() -> None:
+    nothing = np.zeros(0, dtype=np.int64)
+    history = Story().op(0.1, by=None).history()
+    assert (lived_until(history, nothing).tolist(), ran_until(history, nothing).tolist()) == ([], [])
+
+
+def test_what_ended_ran_until_then_however_long_its_worker_lived() -> None:
+    history = Story().lived(11).op(0.1, 0.2, by=11).hangs(0.5, by=11).watched(9.0).history()
+    assert ran_until(history, np.array([1, 0])).tolist() == [ns(9.0), ns(0.299)]
+
+
+def test_what_hangs_in_a_thread_is_known_to_have_run_for_as_long_as_that_left_records() -> None:
+    story = Story(claims=IN_PROCESS).lived(11).hangs(0.1, by=11, tid=21).op(2.0, 0.1, by=11, tid=21)
+    history = story.op(5.0, by=11, tid=22).watched(9.0).history()
+    assert ran_until(history, np.array([0])).tolist() == [ns(2.099 - 0.25)]
 
 
 # --- unprovoked ---------------------------------------------------------------------------------------------------
