@@ -219,7 +219,7 @@ def recovery(history: History) -> Recovery | None:
     Where there were several faults, the first one is what was to be detected, and the last one to begin is what the
     pool recovers from. Capacity and steadiness are looked for after every kill, and after what lasts was undone.
     """
-    struck = [fault for fault in history.faults if fault.effective == "yes" and _on_worker(history, fault)]
+    struck = history.effective()
     if not struck:
         return None
     # A fault with several victims begins with the first of them.
@@ -239,10 +239,6 @@ def _ms_after(begin: int, moment: int | None) -> float | None:
     return None if moment is None else round((moment - begin) / 1e6, 3)
 
 
-def _on_worker(history: History, fault: Fault) -> bool:
-    return history.plan.scenario.faults[fault.fault].target == "worker"
-
-
 def _percentiles(values_ns: np.ndarray) -> Figures:
     figures: Figures = {}
     for name, quantile in QUANTILES.items():
@@ -255,7 +251,7 @@ def _percentiles(values_ns: np.ndarray) -> Figures:
 def _worker_times(history: History, completed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Service and queue time in ns of the executions of completed operations."""
     operations, executions = history.operations, history.executions
-    rows = (executions.ended > 0) & (executions.op >= 0) & (executions.op < len(operations))
+    rows = (executions.ended > 0) & history.known
     op = executions.op[rows]
     wanted = completed[op]
     service = (executions.ended[rows] - executions.started[rows])[wanted]

@@ -26,7 +26,7 @@ from enum import Enum, auto
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
-from poolproof.plan import Claim, Claims, Operation
+from poolproof.plan import IMPLIED, PROMISES, Claim, Claims, Operation
 from poolproof.probe import Call
 
 _STOP: Final = b""
@@ -63,21 +63,7 @@ class DeadlineExceeded(PoolError):  # noqa: N818 - it says what happened
 
 _SOURCE: Final = "tests/pools/clean.py, its first lines"
 CLAIMS: Final = Claims(
-    promises={
-        name: Claim(made="promised", source=_SOURCE)
-        for name in (
-            "survives-worker-death",
-            "contains-the-blast",
-            "restores-capacity",
-            "degrades-gracefully",
-            "keeps-sessions-sticky",
-            "isolates-sessions",
-            "keeps-session-order",
-            "sheds-overload",
-            "serves-fairly",
-            "honours-deadlines",
-        )
-    },
+    promises={name: Claim(made="promised", source=_SOURCE) for name in PROMISES if name not in IMPLIED},
     errors=(f"{__name__}.{PoolError.__name__}",),
     overload=(f"{__name__}.{PoolSaturated.__name__}",),
     detection_s=0.3,

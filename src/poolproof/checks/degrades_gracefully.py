@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from poolproof.checks.record import effective
 from poolproof.checks.verdict import Answer, Evidence, unknown
 from poolproof.history import History, Outcome
 
@@ -21,7 +20,7 @@ SATURATED = 0.75
 def degrades_gracefully(history: History) -> Answer:
     """Broken where the second after the loss of k of n workers has less than ALPHA * (n - k) / n of the baseline."""
     operations, load = history.operations, history.plan.scenario.load
-    deaths = effective(history, "kill")
+    deaths = history.effective("kill")
     capacity = history.first("capacity", "probe-before")
     if not deaths:
         return unknown("no worker was killed")

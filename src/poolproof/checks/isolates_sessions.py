@@ -9,7 +9,7 @@ from poolproof.history import History
 def isolates_sessions(history: History) -> Answer:
     """Broken by an operation that found the mark of another session in the state that it was given."""
     operations, executions = history.operations, history.executions
-    known = np.flatnonzero((executions.op >= 0) & (executions.op < len(operations)))
+    known = np.flatnonzero(history.known)
     own = operations.session[executions.op[known]]
     rows, own = known[own >= 0], own[own >= 0]
     foreign = np.flatnonzero(executions.session[rows] != own)

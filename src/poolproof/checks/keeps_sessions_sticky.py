@@ -13,7 +13,7 @@ _FEW = f"{{}} times an operation of a session followed another, {ENOUGH} are nee
 def keeps_sessions_sticky(history: History) -> Answer:
     """Broken by a session that another worker served, or whose state was another one, while its worker was alive."""
     operations, executions = history.operations, history.executions
-    known = np.flatnonzero((executions.op >= 0) & (executions.op < len(operations)))
+    known = np.flatnonzero(history.known)
     rows = known[operations.session[executions.op[known]] >= 0]
     session = operations.session[executions.op[rows]]
     order = np.lexsort((executions.started[rows], session))

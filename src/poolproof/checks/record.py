@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from poolproof.checks.verdict import SHOWN, Evidence
-from poolproof.history import Fault, History, Outcome, Phase
+from poolproof.history import History, Outcome, Phase
 from poolproof.probe import RENDEZVOUS
 from poolproof.workloads import awkward
 
@@ -26,16 +26,6 @@ _NEVER = int(np.iinfo(np.int64).max)
 def observed_until(history: History) -> int:
     """The last moment at which the run was watched."""
     return max((event.at for event in history.lifecycle), default=0)
-
-
-def effective(history: History, kind: str = "", target: str = "worker") -> list[Fault]:
-    """The faults that took effect, of a kind where one is named, on workers or on the parent."""
-    specs = history.plan.scenario.faults
-    return [
-        fault
-        for fault in history.faults
-        if fault.effective == "yes" and kind in ("", fault.kind) and specs[fault.fault].target == target
-    ]
 
 
 def awkward_operations(history: History) -> np.ndarray:
@@ -62,7 +52,7 @@ def harms(history: History) -> list[Harm]:
             pid=fault.pid,
             start_time=fault.start_time,
         )
-        for fault in effective(history)
+        for fault in history.effective()
     ]
     awkwards = np.flatnonzero(awkward_operations(history)).tolist()
     last = last_execution(history) if awkwards else None
@@ -101,7 +91,7 @@ def shed(history: History) -> np.ndarray:
     capacity = history.first("capacity", "probe-before")
     workers = min(history.plan.workers, int(capacity.value or 0) if capacity else 0) or history.plan.workers
     lost = np.zeros(len(sent), dtype=np.int64)
-    for death in effective(history, "kill"):
+    for death in history.effective("kill"):
         lost += (sent >= death.begin) & (sent < death.begin + _patience(history))
     refused[refused] = under_way >= workers - lost
     return refused
@@ -118,7 +108,7 @@ def expired(history: History) -> np.ndarray:
 def last_execution(history: History) -> np.ndarray:
     """The row of the last execution of each operation, -1 where it was never begun; shape (operations,)."""
     op = history.executions.op
-    known = np.flatnonzero((op >= 0) & (op < len(history.operations)))
+    known = np.flatnonzero(history.known)
     row = np.full(len(history.operations), -1, dtype=np.int64)
     row[op[known]] = known  # in order of `started`, so that a later one takes the place of an earlier one
     return row
@@ -254,7 +244,7 @@ def _idle(history: History, at_least: int) -> list[tuple[int, int]]:
 def _not_run_for_long(history: History, ops: np.ndarray) -> np.ndarray:
     """Whether each was not begun, or was in a worker's hands until lately, and no worker died of it; shape as given."""
     operations, executions = history.operations, history.executions
-    known = (executions.op >= 0) & (executions.op < len(operations))
+    known = history.known
     in_hand = np.zeros(len(operations), dtype=np.int64)
     let_go = np.where(executions.ended > 0, executions.ended, executions.started)
     np.maximum.at(in_hand, executions.op[known], let_go[known])
@@ -278,17 +268,16 @@ def to_blame(history: History) -> np.ndarray:
     4. Those of a session that a victim had served: the session's state died with it.
     """
     operations, executions = history.operations, history.executions
-    guilty = awkward_operations(history)
+    guilty, known = awkward_operations(history), history.known
     count = len(operations)
     harmed_at = np.full(count, _NEVER)  # from when on a failure of each operation is excused
     bereft_at: dict[int, int] = {}
-    for fault in effective(history):
+    for fault in history.effective():
         held = np.array(fault.held, dtype=np.int64)
         guilty[held[(held >= 0) & (held < count)]] = True
-        rows = np.flatnonzero(executions.pid == fault.pid)
+        rows = np.flatnonzero((executions.pid == fault.pid) & known)
         rows = rows[(executions.start_time[rows] == fault.start_time) & (executions.started[rows] < fault.begin)]
         ops = executions.op[rows]
-        ops = ops[(ops >= 0) & (ops < count)]
         harmed_at[ops] = np.minimum(harmed_at[ops], fault.begin)
         for session in np.unique(operations.session[ops]).tolist():
             if session >= 0:
@@ -307,8 +296,7 @@ def unresolved(history: History) -> tuple[np.ndarray, np.ndarray]:
     """Masks of the operations that were left unresolved: watched for long enough, and not; shape (operations,) each."""
     operations = history.operations
     still_open = (operations.sent > 0) & (operations.done == 0) & (operations.phase != Phase.AFTER_CLOSE)
-    patience = round(history.patience_s * 1e9)
-    limit = np.maximum(operations.sent, history.last_heal) + patience
+    limit = np.maximum(operations.sent, history.last_heal) + _patience(history)
     watched = observed_until(history) >= limit
     return still_open & watched, still_open & ~watched
 

@@ -11,8 +11,7 @@ def runs_at_most_once(history: History) -> Answer:
     operations, executions = history.operations, history.executions
     if len(executions) == 0:
         return unknown("no worker left an execution record")
-    known = executions.op[(executions.op >= 0) & (executions.op < len(operations))]
-    begun = np.bincount(known, minlength=len(operations))
+    begun = np.bincount(executions.op[history.known], minlength=len(operations))
     twice = np.flatnonzero((begun > 1) & (operations.idempotent == 0))
     if len(twice):
         evidence = [_tell(history, int(op)) for op in twice[:SHOWN]]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from poolproof.checks.record import FAILED, describe_some, effective, shed, unresolved
+from poolproof.checks.record import FAILED, describe_some, shed, unresolved
 from poolproof.checks.verdict import Answer, Evidence, unknown
 from poolproof.history import History, Outcome, Phase
 
@@ -12,7 +12,7 @@ ENOUGH = 10
 def survives_worker_death(history: History) -> Answer:
     """Broken by an operation that was sent later than the declared detection time after the last death, and failed."""
     operations = history.operations
-    deaths = effective(history, "kill")
+    deaths = history.effective("kill")
     if not deaths:
         return unknown("no worker was killed")
     last = max(deaths, key=lambda death: death.begin)

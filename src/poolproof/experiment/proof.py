@@ -322,28 +322,27 @@ def environment() -> dict[str, str]:
 
 
 def _outcome(history: History, folder: str) -> Outcome:
-    findings = judge(history)
+    findings, recovery = judge(history), figures.recovery(history)
     return Outcome(
         name=history.plan.scenario.name,
         verdict=worst(f.verdict for f in findings if history.claims.made(f.promise) in COUNTED),
         load=figures.load_figures(history),
         generator=figures.generator(history),
         faults=figures.faults(history),
-        recovery=figures.recovery(history),
+        recovery=recovery,
         errors=figures.errors(history),
         findings=findings,
-        notes=tuple(_notes(history)),
+        notes=tuple(_notes(history, recovery)),
         folder=folder,
     )
 
 
-def _notes(history: History) -> Iterator[Evidence]:
+def _notes(history: History, recovery: figures.Recovery | None) -> Iterator[Evidence]:
     scenario = history.plan.scenario
     if scenario.summary.endswith(_UNHARMED):
         yield Evidence(text=scenario.summary, scenario=scenario.name)
-    recovered = figures.recovery(history)
     for fault in history.faults:
-        if fault.effective == "yes" and fault.kind == "stall" and recovered and recovered.detect_ms is None:
+        if fault.effective == "yes" and fault.kind == "stall" and recovery and recovery.detect_ms is None:
             seconds = (fault.end - fault.begin) / 1e9
             held = ", ".join(map(str, fault.held))
             yield Evidence(

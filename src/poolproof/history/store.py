@@ -129,6 +129,21 @@ class History:
         """When the last fault was over; 0 where there was none."""
         return max((fault.end for fault in self.faults), default=0)
 
+    @property
+    def known(self) -> np.ndarray:
+        """Mask of the executions of operations that the client knows; shape (executions,)."""
+        op = self.executions.op
+        return np.asarray((op >= 0) & (op < len(self.operations)))
+
+    def effective(self, kind: str = "", target: str = "worker") -> list[Fault]:
+        """The faults that took effect, of a kind where one is named, on workers or on the parent."""
+        specs = self.plan.scenario.faults
+        return [
+            fault
+            for fault in self.faults
+            if fault.effective == "yes" and kind in ("", fault.kind) and specs[fault.fault].target == target
+        ]
+
     def executions_of(self, op: int) -> np.ndarray:
         """Row numbers of the executions of one operation."""
         return np.flatnonzero(self.executions.op == op)
@@ -157,8 +172,7 @@ def collect(folder: Path, environment: dict[str, str]) -> History:
     """
     operations, kinds = columns.read_columns(folder)
     executions, damaged = records.read_records(folder)
-    _tell_users_errors(operations, executions, journal.read(folder, Error))
-    return History(
+    history = History(
         plan=read_plan(folder),
         claims=_read_claims(folder),
         kinds=kinds,
@@ -168,12 +182,15 @@ def collect(folder: Path, environment: dict[str, str]) -> History:
         environment=environment,
         **{name: journal.read(folder, row) for name, row in journal.TABLES.items()},  # type: ignore[arg-type]
     )
+    _tell_users_errors(history)
+    return history
 
 
-def _tell_users_errors(operations: Operations, executions: Executions, errors: tuple[Error, ...]) -> None:
+def _tell_users_errors(history: History) -> None:
     """An error of the very type that the worker saw the call raise is the user's own, handed on as itself."""
-    marks = {error.error: type_mark(error.type) for error in errors}
-    raised = np.flatnonzero((executions.raised == 1) & (executions.op >= 0) & (executions.op < len(operations)))
+    operations, executions = history.operations, history.executions
+    marks = {error.error: type_mark(error.type) for error in history.errors}
+    raised = np.flatnonzero((executions.raised == 1) & history.known)
     op, seen = executions.op[raised], executions.error_type[raised]
     failed = operations.outcome[op] == Outcome.POOL_ERROR
     op, seen = op[failed], seen[failed]

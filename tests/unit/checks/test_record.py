@@ -10,7 +10,6 @@ from poolproof.checks.record import (
     backlogged,
     describe,
     describe_some,
-    effective,
     ended_with,
     error_of,
     expired,
@@ -170,25 +169,6 @@ def test_what_a_stalled_worker_begins_after_it_went_on_is_not_to_blame() -> None
 
 def test_a_fault_without_effect_puts_the_blame_on_nobody() -> None:
     assert blamed(Story.of(KILL).hangs(0.9).struck(11, 1.0, held=(0,), effective="no")) == [False]
-
-
-@pytest.mark.parametrize(
-    ("kind", "target", "pids"), [("", "worker", [11, 12]), ("kill", "worker", [11]), ("stall", "worker", [12])]
-)
-def test_effective_faults_are_told_apart_by_kind(kind: str, target: str, pids: list[int]) -> None:
-    story = Story.of(KILL, STALL, KILL_PARENT).struck(11, 1.0).struck(12, 1.0, fault=1).struck(13, 2.0, fault=2)
-    assert [fault.pid for fault in effective(story.history(), kind, target)] == pids
-
-
-def test_effective_faults_on_the_parent_are_asked_for_by_name() -> None:
-    story = Story.of(KILL, KILL_PARENT).struck(11, 1.0).struck(13, 2.0, fault=1)
-    assert [fault.pid for fault in effective(story.history(), target="parent")] == [13]
-
-
-def test_a_fault_without_effect_is_no_effective_one() -> None:
-    assert (
-        effective(Story.of(KILL).struck(11, 1.0, effective="no").struck(0, 1.0, effective="pool-dead").history()) == []
-    )
 
 
 @pytest.mark.parametrize(("until", "watched"), [(3.4, False), (3.5, True)])

@@ -24,7 +24,7 @@ from poolproof.history import (
 )
 from poolproof.history import journal as journals
 from poolproof.plan import STARTS, Claims
-from tests.unit.histories import KILL, ORIGIN, STALL, Story, born, make_plan, promised
+from tests.unit.histories import KILL, KILL_PARENT, ORIGIN, STALL, Story, born, make_plan, promised
 from tests.unit.record_files import RecordFile
 
 
@@ -343,6 +343,29 @@ def test_the_executions_of_an_operation_are_found() -> None:
     history = Story().op(0.1).op(0.2).ran(0, 12, 0.5, 0.6).history()
     assert history.executions_of(0).tolist() == [0, 2]
     assert history.executions.start_time[2] == born(12)
+
+
+@pytest.mark.parametrize(("op", "known"), [(-1, False), (0, True), (1, True), (2, False)])
+def test_an_execution_is_known_when_its_operation_is_one_of_the_clients(op: int, known: bool) -> None:
+    assert Story().op(0.1, by=None).op(0.2, by=None).ran(op, 11, 0.3, 0.4).history().known.tolist() == [known]
+
+
+@pytest.mark.parametrize(
+    ("kind", "target", "pids"), [("", "worker", [11, 12]), ("kill", "worker", [11]), ("stall", "worker", [12])]
+)
+def test_effective_faults_are_told_apart_by_kind(kind: str, target: str, pids: list[int]) -> None:
+    story = Story.of(KILL, STALL, KILL_PARENT).struck(11, 1.0).struck(12, 1.0, fault=1).struck(13, 2.0, fault=2)
+    assert [fault.pid for fault in story.history().effective(kind, target)] == pids
+
+
+def test_effective_faults_on_the_parent_are_asked_for_by_name() -> None:
+    story = Story.of(KILL, KILL_PARENT).struck(11, 1.0).struck(13, 2.0, fault=1)
+    assert [fault.pid for fault in story.history().effective(target="parent")] == [13]
+
+
+def test_a_fault_without_effect_is_no_effective_one() -> None:
+    story = Story.of(KILL).struck(11, 1.0, effective="no").struck(0, 1.0, effective="pool-dead")
+    assert story.history().effective() == []
 
 
 def test_the_patience_with_a_pool_grows_with_the_longest_of_its_starts() -> None:
