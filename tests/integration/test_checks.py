@@ -1,14 +1,17 @@
 """Every check catches a pool with its defect, by name, and is silent about a pool that has none."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from poolproof.config import Effective
-from poolproof.experiment import SCENARIOS, Proof, find_scenarios
+from poolproof.experiment import SCENARIOS, Proof, find_scenarios, prove
 from poolproof.experiment.scenarios import Ingredients
+from poolproof.history import load
 from poolproof.plan import PROMISES
+from tests.pools.unusual import START_S
 
 
 class Mutant(NamedTuple):
@@ -115,6 +118,22 @@ def test_a_pool_that_is_unusual_and_has_no_defect_keeps_what_is_examined_when_un
     doubted = [finding for finding in proof.scenarios[0].findings if finding.verdict != "kept"]
     assert not doubted
     assert proof.verdict == "kept"
+
+
+@pytest.mark.layer(2)
+def test_a_pool_is_ready_once_it_answered_itself_and_not_by_what_its_forerunner_still_answered(
+    quick: Effective, tmp_path: Path
+) -> None:
+    prove("tests.pools.unusual:slow_to_start", quick, layer=2, seed=1, scenarios=("shutdown",), report=tmp_path)
+
+    lifecycle = load(tmp_path / "shutdown").lifecycle
+    opened = [event.at for event in lifecycle if (event.event, event.stage) == ("stage", "open")]
+    ready = [event for event in lifecycle if event.event == "ready"]
+    assert len(opened) == len(ready) == 2
+    for began, event in zip(opened, ready, strict=True):
+        assert event.at - began >= START_S * 1e9
+        assert event.value is not None
+        assert event.value >= START_S
 
 
 @pytest.mark.functional
