@@ -234,9 +234,12 @@ def judge_folder(folder: Path) -> Proof:
     """Judge saved histories again: those of a run folder, or of a folder of run folders.
 
     Raises:
-        HistoryError: there is none, or one is truncated or of another version.
+        HistoryError: there is none, or one is truncated or of another version, or they are those of a comparison.
     """
     runs = [entry for entry in sorted(folder.iterdir()) if (entry / "plan.json").is_file()] if folder.is_dir() else []
+    proofs = sorted({str(path.parent.parent) for path in folder.glob("*/*/plan.json")})
+    if proofs and not runs and not (folder / "plan.json").is_file():
+        raise HistoryError(folder, f"it holds the reports of a comparison; judge one of them: {', '.join(proofs)}")
     return combine([(load(run), str(run)) for run in runs or [folder]])
 
 

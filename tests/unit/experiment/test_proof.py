@@ -576,6 +576,16 @@ def test_a_folder_without_runs_is_refused(name: str, tmp_path: Path) -> None:
         judge_folder(tmp_path / name)
 
 
+def test_of_a_comparison_the_folders_that_can_be_judged_are_named(tmp_path: Path) -> None:
+    for target in ("mine", "other"):
+        (tmp_path / target).mkdir()
+        saved(tmp_path / target, "steady", "kept")
+    (tmp_path / "index.html").touch()
+    with pytest.raises(HistoryError, match="the reports of a comparison; judge one of them: ") as refused:
+        judge_folder(tmp_path)
+    assert str(refused.value).endswith(f": {tmp_path / 'mine'}, {tmp_path / 'other'}")
+
+
 def test_an_earlier_run_is_replaced(tmp_path: Path) -> None:
     folder = saved(tmp_path, "one", "kept")
     _make_empty(folder)
