@@ -97,6 +97,11 @@ MISUSES = {
     "too few workers": (("prove", CLEAN, "--workers", "1"), "pool.workers"),
     "negative seed": (("prove", CLEAN, "--seed", "-1"), "--seed"),
     "JSON into a folder that is missing": (("prove", CLEAN, "--json", "{tmp}/no/out.json"), "can't be written"),
+    "JSON where nobody may write": (("prove", CLEAN, "--json", "/proc/out.json"), "can't be written"),
+    "JSON of a judgement where nobody may write": (
+        ("judge", "{tmp}/other", "--json", "/proc/out.json"),
+        "/proc/out.json",
+    ),
     "report below a file": (("prove", CLEAN, "--report", "{tmp}/a-file/report"), "can't be written"),
     "report over something else": (("prove", CLEAN, "--scenario", "shutdown", "--report", "{tmp}/other"), "no run of"),
     "comparison of one": (("compare", CLEAN), "two targets"),

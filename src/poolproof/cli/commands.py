@@ -23,6 +23,7 @@ from poolproof.report import (
     ADVICE,
     as_object,
     comparison,
+    expect_json,
     show_comparison,
     show_proof,
     write_json,
@@ -148,6 +149,8 @@ def judge(
     json: Json = None,
 ) -> int:
     """Judge saved histories again, without running anything."""
+    if json is not None:
+        expect_json(json)
     proof = judge_folder(run)
     if json is not None:
         write_json(as_object(proof), json)
@@ -228,8 +231,8 @@ def _prove_all(
     # All of it is planned before any of it is run: a typing error in the last target costs nothing.
     for target in targets:
         plan_proof(target, effective, layer=layer, seed=chosen, scenarios=names)
-    if json is not None and not (json.parent.is_dir() and not json.is_dir()):
-        raise UsageError(f"the JSON can't be written to {json}: name a file in a folder that exists")
+    if json is not None:
+        expect_json(json)
     with Display() as display:
         return [
             prove_target(

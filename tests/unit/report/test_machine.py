@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +7,7 @@ import pytest
 
 from poolproof.errors import UsageError
 from poolproof.plan import PROMISES
-from poolproof.report import as_object, comparison, write_json
+from poolproof.report import as_object, comparison, expect_json, write_json
 from tests.unit.report.proofs import proof
 
 
@@ -85,6 +86,29 @@ def test_a_comparison_holds_one_object_for_each_target(tmp_path: Path) -> None:
 def test_the_file_ends_with_a_line_end(tmp_path: Path) -> None:
     written(tmp_path, as_object(proof()))
     assert (tmp_path / "out.json").read_bytes().endswith(b"}\n")
+
+
+@pytest.mark.parametrize("place", ["none/out.json", ".", "a-file/out.json", "/proc/out.json", "x" * 300])
+def test_a_place_where_no_file_can_be_written_is_refused_beforehand(place: str, tmp_path: Path) -> None:
+    (tmp_path / "a-file").touch()
+    with pytest.raises(UsageError, match=r"the JSON can't be written to .*: .*; name a file that you may write"):
+        expect_json(tmp_path / place)
+
+
+def test_looking_whether_a_file_can_be_written_leaves_none(tmp_path: Path) -> None:
+    expect_json(tmp_path / "out.json")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_looking_whether_a_file_can_be_written_changes_none(tmp_path: Path) -> None:
+    (tmp_path / "out.json").write_text("of an earlier run")
+    expect_json(tmp_path / "out.json")
+    assert (tmp_path / "out.json").read_text() == "of an earlier run"
+
+
+def test_a_pipe_is_looked_at_without_a_wait_for_its_reader(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    expect_json(tmp_path / "pipe")
 
 
 def test_a_file_that_can_not_be_written_is_refused(tmp_path: Path) -> None:
