@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -136,14 +136,31 @@ def _around() -> set[str]:
     )
 
 
-def main() -> int:
-    """Soak until the runs or the hours are over."""
+def above_zero(text: str) -> float:
+    number = float(text)
+    if not number > 0:  # nor is NaN
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return number
+
+
+def count(text: str) -> int:
+    above_zero(text)
+    return int(text)
+
+
+def options_of(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options of the program; it ends with status 2 where they make no sense."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=100, help="how many runs (default: 100)")
-    parser.add_argument("--hours", type=float, default=None, help="go on for so long, however many runs that are")
+    parser.add_argument("--runs", type=count, default=100, help="how many runs (default: 100)")
+    parser.add_argument("--hours", type=above_zero, default=None, help="go on for so long, however many runs that are")
     parser.add_argument("--seed", type=int, default=1, help="what all draws come from (default: 1)")
     parser.add_argument("--keep", type=Path, default=Path("soak"), help="where runs that are not clean stay")
-    options = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main() -> int:
+    """Soak until the runs or the hours are over."""
+    options = options_of()
     end = None if options.hours is None else time.monotonic() + options.hours * 3600
     results: list[Result] = []
     # Folders of the runs are made where the runs make theirs, so that what they leave is told from what others leave.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.soak import CLEAN, Draw, draws, soak
+from tests.chaos.soak import CLEAN, Draw, draws, options_of, soak
 from tests.pools.clean import CLEAN as HABITS
 from tests.pools.clean import CleanPool
 
@@ -46,6 +46,21 @@ def test_what_is_left_behind_is_not_clean_even_where_every_promise_was_kept() ->
     assert result.verdict == "kept"
     assert result.residue == (f"shared memory {LEFT.name}",)
     assert not result.clean
+
+
+@pytest.mark.functional
+@pytest.mark.parametrize("arguments", ["--runs=0", "--runs=-1", "--runs=2.5", "--hours=0", "--hours=-1", "--hours=nan"])
+def test_a_soak_of_nothing_is_refused(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        options_of([arguments])
+
+    assert refused.value.code == 2
+    assert f"argument {arguments.partition('=')[0]}: " in capsys.readouterr().err
+
+
+@pytest.mark.functional
+def test_a_soak_is_of_so_many_runs_or_hours() -> None:
+    assert (options_of(["--runs", "1"]).runs, options_of(["--hours", "0.5"]).hours) == (1, 0.5)
 
 
 @pytest.mark.functional
