@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from poolproof.checks.record import describe_some, ended_with, last_execution
+from poolproof.checks.record import describe_some, ended_with, last_execution, observed_until
 from poolproof.checks.verdict import Answer, Evidence, unknown
 from poolproof.history import History, Outcome, Phase
 
@@ -39,7 +39,8 @@ def sheds_overload(history: History) -> Answer:
         return "broken", [
             Evidence(
                 text=f"submit blocked instead of refusing: it took {held_up.sum() / 1e9:.2f} s for {count} calls that "
-                f"were due within {(end - begin) / 1e9:.2f} s, {held_up[longest] / 1e9:.3f} s for a single one",
+                f"were due within {(end - begin) / 1e9:.2f} s, {held_up[longest] / 1e9:.3f} s for a single one"
+                + ("" if operations.accepted[longest] else ", which never returned"),
                 op=longest,
                 at_s=round(history.seconds(int(operations.sent[longest])), 6),
             )
@@ -83,11 +84,16 @@ def _overload(history: History) -> tuple[int, int]:
 
 
 def _held_up(history: History, measured: np.ndarray, offered: np.ndarray) -> np.ndarray:
-    """How much longer than usual `submit` took for each operation of the overload, ns; shape (operations,)."""
+    """How much longer than usual `submit` took for each operation of the overload, ns; shape (operations,).
+
+    One that never returned took until the end of the watch.
+    """
     operations = history.operations
-    called = measured & (operations.accepted > 0)
-    took = np.where(called, operations.accepted - operations.sent, 0)
-    usual = np.median(took[called & ~offered]) if (called & ~offered).any() else 0
+    returned = measured & (operations.accepted > 0)
+    still_in = np.maximum(observed_until(history) - operations.sent, 0)
+    took = np.where(operations.accepted > 0, operations.accepted - operations.sent, still_in)
+    took[operations.sent == 0] = 0
+    usual = np.median(took[returned & ~offered]) if (returned & ~offered).any() else 0
     return np.where(offered, np.maximum(took - usual, 0), 0)
 
 

@@ -2,7 +2,7 @@ import pytest
 
 from poolproof.checks.sheds_overload import sheds_overload
 from poolproof.checks.verdict import SHOWN
-from poolproof.history import Outcome, Phase
+from poolproof.history import History, Outcome, Phase
 from poolproof.plan import Claims, Load, Step
 from tests.unit.histories import Story
 
@@ -181,6 +181,28 @@ def test_a_submit_that_never_returned_does_not_hide_those_that_blocked() -> None
     history.operations.accepted[-1] = 0
     verdict, (evidence,) = sheds_overload(history)
     assert (verdict, evidence.op, "1.40 s" in evidence.text) == ("broken", 60, True)
+
+
+def never_returned(until: float, *, sent: bool = True) -> History:
+    """As `shedding`, and a submit at 1.5 s never returned; the run was watched to a moment."""
+    history = shedding().op(1.5, None, by=None, sent=sent).watched(until).history()
+    history.operations.accepted[-1] = 0
+    return history
+
+
+@pytest.mark.parametrize(("until", "verdict"), [(2.5, "kept"), (2.500000001, "broken")])
+def test_a_submit_that_never_returned_blocked_for_as_long_as_it_was_watched(until: float, verdict: str) -> None:
+    assert sheds_overload(never_returned(until))[0] == verdict
+
+
+def test_its_evidence_of_a_submit_that_never_returned_names_the_operation_and_says_so() -> None:
+    _, (evidence,) = sheds_overload(never_returned(9.0))
+    assert (evidence.op, evidence.at_s) == (60, 1.5)
+    assert evidence.text.endswith("7.500 s for a single one, which never returned")
+
+
+def test_what_was_never_handed_over_was_not_held_up() -> None:
+    assert sheds_overload(never_returned(9.0, sent=False))[0] == "kept"
 
 
 def test_a_submit_that_blocked_is_told_before_all_else() -> None:
