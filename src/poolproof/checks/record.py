@@ -83,7 +83,9 @@ def shed(history: History) -> np.ndarray:
     """
     operations = history.operations
     refused = ended_with(history, history.claims.overload)
-    taken = (operations.accepted > 0) & ~history.ended(Outcome.REJECTED)
+    # What was itself refused kept nobody busy, however late its future failed, unless a worker had begun it.
+    idle = refused & (last_execution(history) < 0)
+    taken = (operations.accepted > 0) & ~history.ended(Outcome.REJECTED) & ~idle
     ended = np.sort(operations.done[taken & (operations.done > 0)])
     sent = operations.sent[refused]
     # The client may have a result before the pool has its worker back.

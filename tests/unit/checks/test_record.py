@@ -445,6 +445,24 @@ def test_what_was_rejected_was_not_under_way() -> None:
     assert not was_shed(story.fails(1.0, "m.QueueFull", outcome=Outcome.REJECTED))
 
 
+def test_refusals_whose_futures_fail_late_do_not_excuse_each_other() -> None:
+    story = Story(claims=FULL)
+    for number in range(8):
+        story.fails(1.0 + number / 100, "m.QueueFull", took=4.0, outcome=Outcome.POOL_ERROR)
+    assert not shed(story.history()).any()
+
+
+@pytest.mark.parametrize(("by", "rightly"), [(None, False), (11, True)])
+def test_what_was_refused_late_was_under_way_where_a_worker_had_begun_it(by: int | None, rightly: bool) -> None:
+    story = busy(count=3).fails(0.1, "m.QueueFull", took=4.0, by=by)
+    assert was_shed(story.fails(1.0, "m.QueueFull", outcome=Outcome.REJECTED)) is rightly
+
+
+def test_what_failed_late_with_another_error_was_under_way() -> None:
+    story = busy(count=3).fails(0.1, "m.Other", took=4.0)
+    assert was_shed(story.fails(1.0, "m.QueueFull", outcome=Outcome.REJECTED))
+
+
 def test_what_submit_never_returned_from_was_not_under_way() -> None:
     history = busy().fails(1.0, "m.QueueFull", outcome=Outcome.REJECTED).history()
     history.operations.accepted[0] = 0
@@ -527,7 +545,7 @@ def test_what_was_shed_is_what_a_count_of_what_was_under_way_tells(
         return sum(
             ops.accepted[op] < at
             and (ops.done[op] == 0 or ops.done[op] >= at - 50_000_000)
-            and ops.outcome[op] != Outcome.REJECTED
+            and ops.error[op] < 0  # refused, one way or the other, and begun by nobody
             for op in range(len(ops))
         )
 
