@@ -209,8 +209,8 @@ def errors(history: History) -> tuple[ErrorCount, ...]:
 def recovery(history: History) -> Recovery | None:
     """The three moments of recovery; None where no worker was harmed.
 
-    - detected: the first operation that failed, or the first one begun by a worker born after the harm; a stall can
-      only be noticed while it lasts;
+    - detected: the first operation that failed, other than by a documented refusal, or the first one begun by a worker
+      born after the harm; a stall can only be noticed while it lasts;
     - capacity: as many live workers as were seen working at once before have each ended an operation since, and the
       rendezvous afterwards saw as many at once;
     - steady: the start of the first of three consecutive windows of 250 ms with at least 99 % success and a p95 of the
@@ -261,9 +261,11 @@ def _worker_times(history: History, completed: np.ndarray) -> tuple[np.ndarray, 
 
 def _detected(history: History, struck: list[Fault], begin: int) -> int | None:
     operations, executions = history.operations, history.executions
-    lasting = [fault.end for fault in struck if fault.kind == "stall"]
-    until = max(lasting) if lasting else math.inf
+    # What does not begin with a stall can be noticed for ever after, whatever stall came later and was over.
+    for_good = any(fault.kind != "stall" and fault.begin == begin for fault in struck)
+    until = math.inf if for_good else max(fault.end for fault in struck if fault.kind == "stall")
     failed = history.ended(Outcome.POOL_ERROR, Outcome.REJECTED, Outcome.CANCELLED) & (operations.done >= begin)
+    failed &= ~history.ended_with(history.claims.overload)  # too much was offered: of the fault that says nothing
     failures = operations.done[failed & (operations.phase != Phase.AFTER_CLOSE)]
     signs = [int(failures.min())] if len(failures) else []
     seen: dict[tuple[int, int], int] = {}

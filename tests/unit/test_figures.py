@@ -308,6 +308,24 @@ def test_a_stall_is_noticed_when_an_operation_fails_meanwhile() -> None:
     assert found.detect_ms == 750.0
 
 
+def test_a_death_is_noticed_after_a_later_stall_is_over_too() -> None:
+    story = Story.of(KILL, STALL).struck(11, 1.0).struck(12, 1.2, 2.0, fault=1).fails(2.5, took=0.5)
+    assert moments(story)[0] == 2000.0
+
+
+def test_a_stall_is_not_noticed_by_what_a_later_death_brings() -> None:
+    story = Story.of(STALL, KILL).struck(11, 1.0, 2.0).struck(12, 2.2, fault=1).fails(2.5, took=0.5)
+    assert moments(story)[0] is None
+
+
+@pytest.mark.parametrize("outcome", [Outcome.REJECTED, Outcome.POOL_ERROR])
+def test_a_documented_refusal_is_no_sign_of_a_fault(outcome: Outcome) -> None:
+    story = Story.of(KILL, claims=Claims(overload=("m.QueueFull",))).struck(11, 1.0)
+    story.fails(1.5, "m.QueueFull", outcome=outcome, took=0.1)
+    assert moments(story)[0] is None
+    assert moments(story.fails(2.0, "m.Other", outcome=outcome, took=0.5))[0] == 1500.0
+
+
 def test_capacity_is_back_when_as_many_live_workers_as_before_have_ended_an_operation() -> None:
     found = recovery(killed().history())
     assert found is not None

@@ -1,6 +1,5 @@
 """Questions that several checks put to a history: who ran an operation, who is to blame, how long it was watched."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,20 +68,13 @@ def harms(history: History) -> list[Harm]:
     return sorted(done, key=lambda harm: harm.begin)
 
 
-def ended_with(history: History, types: Iterable[str]) -> np.ndarray:
-    """Mask of the operations that ended with an error of one of these types, bases included; shape (operations,)."""
-    wanted = set(types)
-    numbers = [error.error for error in history.errors if wanted & {error.type, *error.bases}]
-    return np.asarray(history.ended(Outcome.POOL_ERROR, Outcome.REJECTED) & np.isin(history.operations.error, numbers))
-
-
 def shed(history: History) -> np.ndarray:
     """Mask of the operations that were refused as too much, and rightly so; shape (operations,).
 
     Rightly: with an error that the pool documents for that, while it had as much to do at least as it has workers.
     """
     operations = history.operations
-    refused = ended_with(history, history.claims.overload)
+    refused = history.ended_with(history.claims.overload)
     # What was itself refused kept nobody busy, however late its future failed, unless a worker had begun it.
     idle = refused & (last_execution(history) < 0)
     taken = (operations.accepted > 0) & ~history.ended(Outcome.REJECTED) & ~idle

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from poolproof.checks.record import describe, describe_some, ended_with, error_of, unprovoked
+from poolproof.checks.record import describe, describe_some, error_of, unprovoked
 from poolproof.checks.verdict import SHOWN, Answer, Evidence, unknown
 from poolproof.history import History, Outcome, Phase
 
@@ -26,7 +26,7 @@ def returns_the_right_result(history: History) -> Answer:
         evidence.append(describe(history, int(op), how, int(operations.done[op])))
     failed = unprovoked(history)
     # To call it too much where there was little to do is plainly wrong; why it refuses otherwise is not told.
-    refused = failed & history.ended(Outcome.REJECTED) & ~ended_with(history, history.claims.overload)
+    refused = failed & history.ended(Outcome.REJECTED) & ~history.ended_with(history.claims.overload)
     evidence += describe_some(history, failed & ~refused, "ended as {error} although nothing had been harmed")
     shut_at = _shut_itself(history, refused)
     if shut_at:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from poolproof.checks.record import describe_some, ended_with, last_execution, observed_until
+from poolproof.checks.record import describe_some, last_execution, observed_until
 from poolproof.checks.verdict import Answer, Evidence, unknown
 from poolproof.history import History, Outcome, Phase
 
@@ -45,7 +45,7 @@ def sheds_overload(history: History) -> Answer:
                 at_s=round(history.seconds(int(operations.sent[longest])), 6),
             )
         ]
-    refused = offered & ended_with(history, history.claims.overload)
+    refused = offered & history.ended_with(history.claims.overload)
     begun = last_execution(history) >= 0
     evidence = describe_some(history, refused & begun, "was refused ({error}) although a worker ran it")
     late = refused & (operations.done - operations.sent > AT_ONCE_NS)

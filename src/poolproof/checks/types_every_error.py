@@ -1,6 +1,6 @@
 """The promise `types-every-error`: an error is the user's own as itself, or of a type that the pool documents."""
 
-from poolproof.checks.record import awkward_operations, describe_some, ended_with
+from poolproof.checks.record import awkward_operations, describe_some
 from poolproof.checks.verdict import Answer, unknown
 from poolproof.history import History, Outcome, Phase
 from poolproof.probe import ProbeError
@@ -12,7 +12,7 @@ def types_every_error(history: History) -> Answer:
     own = f"{ProbeError.__module__}.{ProbeError.__qualname__}"  # the kit's own failure: a doubt, no defect
     listed = (*history.claims.errors, *history.claims.overload, own)
     failed = history.ended(Outcome.POOL_ERROR, Outcome.REJECTED) & (operations.phase != Phase.AFTER_CLOSE)
-    strange = failed & ~ended_with(history, listed)
+    strange = failed & ~history.ended_with(listed)
     if strange.any():
         return "broken", describe_some(history, strange, "failed with {error}, which the pool does not document")
     awkward = awkward_operations(history)

@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args, get_type_hints
@@ -123,6 +124,13 @@ class History:
         """
         operations = self.operations
         return np.isin(operations.outcome, outcomes) & (operations.sent > 0) & (operations.done > 0)
+
+    def ended_with(self, types: Iterable[str]) -> np.ndarray:
+        """Mask of the operations that failed with an error of these types, bases included; shape (operations,)."""
+        wanted = set(types)
+        numbers = [error.error for error in self.errors if wanted & {error.type, *error.bases}]
+        failed = self.ended(Outcome.POOL_ERROR, Outcome.REJECTED)
+        return np.asarray(failed & np.isin(self.operations.error, numbers))
 
     @property
     def last_heal(self) -> int:

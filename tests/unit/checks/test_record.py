@@ -10,7 +10,6 @@ from poolproof.checks.record import (
     backlogged,
     describe,
     describe_some,
-    ended_with,
     error_of,
     expired,
     harms,
@@ -364,37 +363,6 @@ def test_to_blame_are_those_that_the_four_cases_name_one_by_one(data: st.DataObj
 
 
 FULL = Claims(overload=("m.QueueFull",))
-
-
-def ended(story: Story, *types: str) -> list[bool]:
-    return [bool(mask) for mask in ended_with(story.history(), types)]
-
-
-@pytest.mark.parametrize("outcome", [Outcome.POOL_ERROR, Outcome.REJECTED])
-def test_what_ended_with_an_error_is_told_by_its_type(outcome: Outcome) -> None:
-    assert ended(Story().fails(0.1, "m.A", outcome=outcome).fails(0.2, "m.B", outcome=outcome), "m.A") == [True, False]
-
-
-def test_what_ended_with_an_error_is_told_by_a_base_of_it() -> None:
-    story = Story().fails(0.1, "m.A", bases=("m.Base", "builtins.Exception")).fails(0.2, "m.B")
-    assert ended(story, "m.Base") == [True, False]
-
-
-def test_any_of_several_types_will_do() -> None:
-    assert ended(Story().fails(0.1, "m.A").fails(0.2, "m.B").fails(0.3, "m.C"), "m.C", "m.A") == [True, False, True]
-
-
-def test_without_a_type_nothing_ended_so() -> None:
-    assert ended(Story().fails(0.1, "m.A").op(0.2)) == [False, False]
-
-
-def test_what_ended_without_an_error_ended_with_none_of_a_type() -> None:
-    assert ended(Story().op(0.1).op(0.2, outcome=Outcome.CANCELLED).fails(0.3, "m.A"), "m.A") == [False, False, True]
-
-
-@pytest.mark.parametrize("outcome", [Outcome.OK, Outcome.WRONG, Outcome.USER_ERROR, Outcome.CANCELLED])
-def test_the_type_of_an_error_that_is_not_the_pools_does_not_matter(outcome: Outcome) -> None:
-    assert ended(Story().fails(0.1, "m.A", outcome=outcome), "m.A") == [False]
 
 
 def busy(claims: Claims = FULL, *, count: int = 4) -> Story:

@@ -339,6 +339,48 @@ def test_an_outcome_whose_moment_was_not_stored_any_more_does_not_count() -> Non
     assert not history.ended(*Outcome).any()
 
 
+def of_type(story: Story, *types: str) -> list[bool]:
+    return [bool(mask) for mask in story.history().ended_with(types)]
+
+
+@pytest.mark.parametrize("outcome", [Outcome.POOL_ERROR, Outcome.REJECTED])
+def test_what_ended_with_an_error_is_told_by_its_type(outcome: Outcome) -> None:
+    assert of_type(Story().fails(0.1, "m.A", outcome=outcome).fails(0.2, "m.B", outcome=outcome), "m.A") == [
+        True,
+        False,
+    ]
+
+
+def test_what_ended_with_an_error_is_told_by_a_base_of_it() -> None:
+    story = Story().fails(0.1, "m.A", bases=("m.Base", "builtins.Exception")).fails(0.2, "m.B")
+    assert of_type(story, "m.Base") == [True, False]
+
+
+def test_any_of_several_types_will_do() -> None:
+    assert of_type(Story().fails(0.1, "m.A").fails(0.2, "m.B").fails(0.3, "m.C"), "m.C", "m.A") == [
+        True,
+        False,
+        True,
+    ]
+
+
+def test_without_a_type_nothing_ended_so() -> None:
+    assert of_type(Story().fails(0.1, "m.A").op(0.2)) == [False, False]
+
+
+def test_what_ended_without_an_error_ended_with_none_of_a_type() -> None:
+    assert of_type(Story().op(0.1).op(0.2, outcome=Outcome.CANCELLED).fails(0.3, "m.A"), "m.A") == [
+        False,
+        False,
+        True,
+    ]
+
+
+@pytest.mark.parametrize("outcome", [Outcome.OK, Outcome.WRONG, Outcome.USER_ERROR, Outcome.CANCELLED])
+def test_the_type_of_an_error_that_is_not_the_pools_does_not_matter(outcome: Outcome) -> None:
+    assert of_type(Story().fails(0.1, "m.A", outcome=outcome), "m.A") == [False]
+
+
 def test_the_executions_of_an_operation_are_found() -> None:
     history = Story().op(0.1).op(0.2).ran(0, 12, 0.5, 0.6).history()
     assert history.executions_of(0).tolist() == [0, 2]
