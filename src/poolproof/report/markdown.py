@@ -52,7 +52,7 @@ def write_markdown(proofs: Sequence[Proof], folder: Path) -> Path:
 
 
 def _grid(grid: tables.Grid) -> list[str]:
-    rows = ["| " + " | ".join(_text(cell.text).replace("|", "\\|") for cell in row) + " |" for row in grid.rows]
+    rows = ["| " + " | ".join(_text(cell.text) for cell in row) + " |" for row in grid.rows]
     return [
         f"## {_text(grid.title)}",
         "",
@@ -65,6 +65,6 @@ def _grid(grid: tables.Grid) -> list[str]:
 def _text(text: str) -> str:
     """A text as itself: nothing of it is markup, nothing of it ends the line."""
     plain = " ".join(text.split())
-    for special in "\\`*_<[":
+    for special in "\\`*_<[|":
         plain = plain.replace(special, f"\\{special}")
     return plain

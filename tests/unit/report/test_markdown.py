@@ -76,14 +76,14 @@ def test_it_ends_with_the_machine() -> None:
     assert as_markdown([proof()]).endswith("\npython: CPython\n")
 
 
-@pytest.mark.parametrize("name", ["*x*", "a_b_c", "`x`", "<b>x", "[x](http://y)", "a\\b"])
+@pytest.mark.parametrize("name", ["*x*", "a_b_c", "`x`", "<b>x", "[x](http://y)", "a\\b", "a|b"])
 def test_what_came_from_outside_is_no_markup(name: str) -> None:
     escaped = name
-    for special in "\\`*_<[":
+    for special in "\\`*_<[|":
         escaped = escaped.replace(special, f"\\{special}")
     text = as_markdown([proof(target=name)])
     assert f"{escaped}: broke " in text
-    assert f"| {escaped} |" in text
+    assert f"| promise | {escaped} |" in text
 
 
 def test_evidence_with_line_ends_stays_on_its_line() -> None:
