@@ -1,6 +1,7 @@
 """References: how what a user wrote is named, so that another process finds it: `module:name`, or `script.py:name`."""
 
 import importlib
+import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,16 +23,27 @@ def refer(made: Callable[..., Any]) -> str:
 
     Raises:
         TargetError: no other process could find it: a lambda, something local to a function, something typed at a
-            prompt, an object without a name.
+            prompt, an object without a name, a method of an object.
     """
-    name = getattr(made, "__qualname__", None)
-    module = sys.modules.get(getattr(made, "__module__", None) or "")
+    # A class method belongs to the class that it was taken from, which may have inherited it.
+    home: Any = made.__self__ if inspect.ismethod(made) else made
+    bound = home is not made
+    if bound and not isinstance(home, type):
+        raise TargetError(
+            made.__qualname__,
+            f"{made.__qualname__} is a method of one object, which is in this process alone: the pool is built in a "
+            "process of its own, which could not find it; write a function at the top level of a module",
+        )
+    name = getattr(home, "__qualname__", None)
+    module = sys.modules.get(getattr(home, "__module__", None) or "")
     if name is None or module is None:
         raise TargetError(
             repr(made),
             f"{made!r} is of type {type(made).__name__}, which has no name in a module: the pool is built in a process "
             "of its own, so name a function or a class at the top level of a module",
         )
+    if bound:
+        name = f"{name}.{made.__name__}"
     if "<" in name:
         code = getattr(made, "__code__", None)
         where = f" ({code.co_filename}:{code.co_firstlineno})" if code else ""
@@ -72,7 +84,8 @@ def importable(reference: str) -> str:
     Workers inherit the path, whichever way they are started, and so find the module by that name.
 
     Raises:
-        TargetError: it is no reference, there is no such script, or a module of its name is loaded already.
+        TargetError: it is no reference, there is no such script, or its name is that of a module which is loaded
+            already, or which no path can get before.
     """
     if not is_reference(reference):
         raise TargetError(reference, f"{reference!r} is no reference: expected module:name or script.py:name")
@@ -82,15 +95,26 @@ def importable(reference: str) -> str:
     script = Path(home).resolve()
     if not script.is_file():
         raise TargetError(reference, f"there is no script {home}; is the path right, as seen from {Path.cwd()}?")
+    loaded = script.stem in sys.modules
     taken = getattr(sys.modules.get(script.stem), "__file__", None)
-    if "." in script.stem or (script.stem in sys.modules and not (taken and Path(taken).resolve() == script)):
+    if "." in script.stem or (loaded and not (taken and Path(taken).resolve() == script)) or not _puts_first(script):
         raise TargetError(
             reference,
             f"the script {home} can't be imported as the module {script.stem!r}, a name that is taken: rename it",
         )
-    if str(script.parent) not in sys.path:
-        sys.path.insert(0, str(script.parent))
     return f"{script.stem}:{attribute}"
+
+
+def _puts_first(script: Path) -> bool:
+    """Whether its name leads to a script, once its folder stands on the path before whatever else bears that name."""
+    importlib.invalidate_caches()  # it may have been written just now
+    if not _leads_to(script.stem, str(script)):
+        before, folder = [*sys.path], str(script.parent)
+        sys.path[:] = [folder, *(entry for entry in before if entry != folder)]
+        if not _leads_to(script.stem, str(script)):
+            sys.path[:] = before
+            return False
+    return True
 
 
 def _leads_to(module: str, file: str) -> bool:

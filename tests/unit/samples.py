@@ -67,6 +67,17 @@ class Factories:
     def pool(workers: int) -> InlinePool:
         return InlinePool(workers)
 
+    @classmethod
+    def of_class(cls) -> "type[Factories]":
+        return cls
+
+    def of_object(self, workers: int) -> InlinePool:
+        return InlinePool(workers)
+
+
+class MoreFactories(Factories):
+    """What it inherits is bound to itself."""
+
 
 def raising(workers: int) -> InlinePool:
     raise OSError("no room")

@@ -68,6 +68,8 @@ def function_here() -> None:
         (samples.executor, f"{HERE}:executor"),
         (samples.InlinePool, f"{HERE}:InlinePool"),
         (samples.Factories.pool, f"{HERE}:Factories.pool"),
+        (samples.Factories.of_class, f"{HERE}:Factories.of_class"),
+        (samples.MoreFactories.of_class, f"{HERE}:MoreFactories.of_class"),
         (references.refer, "poolproof.references:refer"),
         (Path, "pathlib:Path"),
         (len, "builtins:len"),
@@ -80,6 +82,11 @@ def test_what_a_module_holds_is_referred_to_by_it(made: Callable[..., Any], refe
 @pytest.mark.parametrize("made", [samples.executor, samples.InlinePool, samples.Factories.pool, Path])
 def test_what_was_referred_to_is_found_again(made: Callable[..., Any]) -> None:
     assert references.load(references.refer(made)) is made
+
+
+@pytest.mark.parametrize("home", [samples.Factories, samples.MoreFactories])
+def test_a_class_method_is_found_again_as_that_of_the_same_class(home: type[samples.Factories]) -> None:
+    assert references.load(references.refer(home.of_class))() is home
 
 
 def module_of(name: str, text: str, file: Path | None, spec: str | None = None) -> Callable[..., Any]:
@@ -231,6 +238,21 @@ def test_what_has_no_name_is_refused_by_its_type(made: Any) -> None:
     )
 
 
+def test_a_method_of_an_object_is_refused() -> None:
+    error = refusal(samples.Factories().of_object)
+    assert (error.target, str(error).partition(":")[0]) == (
+        "Factories.of_object",
+        "Factories.of_object is a method of one object, which is in this process alone",
+    )
+
+
+def test_a_class_method_of_a_local_class_is_refused() -> None:
+    class Local(samples.Factories):
+        """A class that no module holds, with what it inherited from one that a module does hold."""
+
+    assert "<locals>.Local.of_class" in str(refusal(Local.of_class))
+
+
 def test_what_says_that_it_belongs_to_a_module_that_there_is_not_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(function_here, "__module__", "no.such.module")
     assert "which has no name in a module" in str(refusal(function_here))
@@ -306,6 +328,23 @@ def test_the_folder_of_a_script_is_put_on_the_path_once(tmp_path: Path) -> None:
     for _ in range(2):
         references.importable(f"{path}:make")
     assert sys.path.count(str(tmp_path)) == 1
+
+
+def test_a_script_is_found_before_a_module_of_its_name_that_comes_earlier_on_the_path(tmp_path: Path) -> None:
+    other = script(tmp_path / "other", text="def make(workers): return 'not this one'\n")
+    path = script(tmp_path / "its own")
+    sys.path[:] = [str(other.parent), str(path.parent), *sys.path]
+    assert references.load(f"{path}:make")(3) == 3
+    assert sys.path.count(str(path.parent)) == 1
+
+
+def test_a_script_that_no_path_leads_to_is_refused(tmp_path: Path) -> None:
+    path, before = script(tmp_path), [*sys.path]
+    (tmp_path / "a_script").mkdir()
+    (tmp_path / "a_script" / "__init__.py").touch()
+    with pytest.raises(TargetError, match="can't be imported as the module 'a_script', a name that is taken"):
+        references.load(f"{path}:make")
+    assert sys.path == before
 
 
 def test_a_script_is_named_as_seen_from_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
