@@ -1,3 +1,63 @@
-"""sessionpool, a session-sticky worker pool: a stub until the prover that will judge it stands."""
+"""sessionpool: a pool of worker processes that keeps sessions with their workers, and loses nothing in silence.
 
-__all__: list[str] = []
+    from sessionpool import SessionPool
+
+    with SessionPool(4, preload=["sklearn.linear_model"]) as pool:
+        pool.submit(pow, 2, 10).result()                # any worker
+        chat = pool.session("user-7")                   # its own worker, with a dict of its own there
+        chat.submit(answer, "hello").result()           # runs answer(state, "hello")
+        pool.options(deadline=2.0, idempotent=True).submit(score, row)
+
+It needs Linux, and nothing but Python's standard library.
+"""
+
+from sessionpool.errors import (
+    DeadlineExceeded,
+    FrameTooLarge,
+    InvalidSettings,
+    MalformedFrame,
+    NotPicklable,
+    NotUnpicklable,
+    PoolBroken,
+    PoolClosed,
+    PoolSaturated,
+    PreloadError,
+    RemoteTraceback,
+    SessionExpired,
+    SessionLost,
+    SessionPoolError,
+    SessionUnknown,
+    WorkerDied,
+)
+from sessionpool.events import Event, Snapshot, WorkerInfo
+from sessionpool.pool import PoolView, SessionPool, SessionView
+from sessionpool.settings import Recycling, Restarts, Sessions, Timing
+
+__all__ = [
+    "DeadlineExceeded",
+    "Event",
+    "FrameTooLarge",
+    "InvalidSettings",
+    "MalformedFrame",
+    "NotPicklable",
+    "NotUnpicklable",
+    "PoolBroken",
+    "PoolClosed",
+    "PoolSaturated",
+    "PoolView",
+    "PreloadError",
+    "Recycling",
+    "RemoteTraceback",
+    "Restarts",
+    "SessionExpired",
+    "SessionLost",
+    "SessionPool",
+    "SessionPoolError",
+    "SessionUnknown",
+    "SessionView",
+    "Sessions",
+    "Snapshot",
+    "Timing",
+    "WorkerDied",
+    "WorkerInfo",
+]

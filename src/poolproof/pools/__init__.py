@@ -21,6 +21,7 @@ BUNDLED: Final = {
     "multiprocessing-pool": "poolproof.pools.multiprocessing_pool:make",
     "pebble": "poolproof.pools.pebble:make",
     "process-pool-executor": "poolproof.pools.process_pool_executor:make",
+    "sessionpool": "poolproof.pools.sessionpool:make",
     "thread-pool-executor": "poolproof.pools.thread_pool_executor:make",
 }
 

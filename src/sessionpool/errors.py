@@ -1,0 +1,218 @@
+"""Everything that the pool can refuse or fail with: few types, each with its evidence as fields."""
+
+import pickle
+from collections.abc import Hashable
+from concurrent.futures import BrokenExecutor
+
+
+class SessionPoolError(Exception):
+    """Base of every error that is the pool's own."""
+
+
+# --- of the pool ------------------------------------------------------------------------------------------------
+
+
+class InvalidSettings(SessionPoolError, ValueError):
+    """Sizes, times or limits that make no sense.
+
+    Attributes:
+        problems: each of them, as `name: what is wrong, and what was expected`.
+    """
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class PreloadError(SessionPoolError, ImportError):
+    """The pool's forkserver could not import a module that it was to preload, so no worker was started.
+
+    Attributes:
+        module: the module's name; empty where the forkserver did not get so far.
+    """
+
+    def __init__(self, module: str, words: str) -> None:
+        super().__init__(f"preloading {module!r} failed:\n{words}" if module else words)
+        self.module = module
+        self.words = words
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), (self.module, self.words)
+
+
+class PoolClosed(SessionPoolError, RuntimeError):
+    """The pool was shut down, or belongs to another process: a fork's copy of it cannot be used."""
+
+
+class PoolBroken(SessionPoolError, BrokenExecutor):
+    """No worker could be brought up any more, so the pool gave up.
+
+    Attributes:
+        last_words: what the last workers left behind: how they ended, and the traceback where there is one.
+    """
+
+    def __init__(self, reason: str, last_words: tuple[str, ...] = ()) -> None:
+        super().__init__("\n".join((reason, *last_words)))
+        self.reason = reason
+        self.last_words = last_words
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), (self.reason, self.last_words)
+
+
+class PoolSaturated(SessionPoolError):
+    """As much waits, or as many sessions are open, as may; what came on top was not taken.
+
+    Attributes:
+        what: `queue` or `sessions`.
+        limit: how many there may be.
+    """
+
+    def __init__(self, what: str, limit: int) -> None:
+        advice = "raise max_queue, or offer less" if what == "queue" else "close sessions, or raise Sessions.max_count"
+        super().__init__(f"the pool holds {limit} of its {what} and takes no more: {advice}")
+        self.what = what
+        self.limit = limit
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), (self.what, self.limit)
+
+
+# --- of an operation --------------------------------------------------------------------------------------------
+
+
+class WorkerDied(SessionPoolError):
+    """The worker was lost while it held the operation, which may have had effects or not.
+
+    Attributes:
+        pid: the worker's, or None where it was never told.
+        exit: how it ended: `signal SIGKILL`, `exit status 3`, `unknown`.
+        attempts: how many workers had taken it up.
+        reason: why the worker was lost: `it died`, `it was stopped for 1.0 s`, …
+    """
+
+    def __init__(self, reason: str, *, pid: int | None, exit: str, attempts: int) -> None:  # noqa: A002 - a field
+        super().__init__(
+            f"worker {pid} was lost while it held the operation: {reason} ({exit}). The operation was taken up "
+            f"{attempts} time{'s' if attempts > 1 else ''} and may have had effects; declare it idempotent to have it "
+            "run again"
+        )
+        self.reason = reason
+        self.pid = pid
+        self.exit = exit
+        self.attempts = attempts
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _remake, (type(self), (self.reason,), {"pid": self.pid, "exit": self.exit, "attempts": self.attempts})
+
+
+class DeadlineExceeded(SessionPoolError, TimeoutError):
+    """The operation had not ended by its deadline: it never ran, or was ended with its worker.
+
+    Attributes:
+        deadline_s: how many seconds after the submit it was.
+        started: whether the operation may have been running by then.
+        pid: the worker that was ended with it, or None.
+    """
+
+    def __init__(self, *, deadline_s: float, started: bool, pid: int | None) -> None:
+        how = f"its worker {pid} was killed while it may have been running" if started else "it was never started"
+        super().__init__(f"the operation had not ended within {deadline_s:g} s: {how}")
+        self.deadline_s = deadline_s
+        self.started = started
+        self.pid = pid
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _remake, (type(self), (), {"deadline_s": self.deadline_s, "started": self.started, "pid": self.pid})
+
+
+class SessionLost(SessionPoolError):
+    """The session's state is gone, with the worker that held it; its further operations are refused.
+
+    Attributes:
+        key: the session's.
+        reason: what became of it.
+        pid: the worker that held it, or None.
+        epoch: which binding of the session to a worker was the last; 0 where there was none.
+    """
+
+    advice = "close() the session to begin a new one under the same key, or give it the affinity `restart`"
+
+    def __init__(self, key: Hashable, reason: str, *, pid: int | None = None, epoch: int = 0) -> None:
+        super().__init__(f"session {key!r}: {reason}; {self.advice}")
+        self.key = key
+        self.reason = reason
+        self.pid = pid
+        self.epoch = epoch
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _remake, (type(self), (self.key, self.reason), {"pid": self.pid, "epoch": self.epoch})
+
+
+class SessionExpired(SessionLost):
+    """The session was unused for longer than its time to live, and its state was destroyed."""
+
+    advice = "close() the session to begin a new one under the same key, or raise Sessions.ttl_s"
+
+
+class SessionUnknown(SessionLost):
+    """There is no such session, and none was to be opened."""
+
+    advice = "open it by an operation through pool.session(key)"
+
+
+class NotPicklable(SessionPoolError, pickle.PicklingError):
+    """A function, argument, result or exception that cannot cross to the other process; its cause says why."""
+
+
+class NotUnpicklable(SessionPoolError, pickle.UnpicklingError):
+    """A function, argument, result or exception that crossed but cannot be rebuilt there; its cause says why."""
+
+
+class FrameTooLarge(SessionPoolError):
+    """An argument or a result is larger than a frame may be.
+
+    Attributes:
+        what: `argument` or `result`.
+        size: its size in bytes, pickled.
+        limit: the most that a frame may carry.
+    """
+
+    def __init__(self, what: str, size: int, limit: int) -> None:
+        super().__init__(f"the {what} has {size} bytes, and a frame carries {limit} at most: raise max_frame_bytes")
+        self.what = what
+        self.size = size
+        self.limit = limit
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), (self.what, self.size, self.limit)
+
+
+class MalformedFrame(SessionPoolError):
+    """Bytes on the wire that are no frame of this worker's: the stream cannot be trusted any more.
+
+    Attributes:
+        what: what is wrong with them.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"malformed frame: {what}")
+        self.what = what
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), (self.what,)
+
+
+class RemoteTraceback(Exception):
+    """The traceback of an exception, as it was in the worker."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.text}"""'
+
+
+def _remake(kind: type[Exception], args: tuple[object, ...], fields: dict[str, object]) -> Exception:
+    return kind(*args, **fields)

@@ -1,0 +1,71 @@
+"""The future of an operation: whoever waits for it reads the answers of its worker, so that no other thread has to.
+
+It is `concurrent.futures.Future` in all that can be seen of it.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
+from typing import TYPE_CHECKING, Any
+
+from sessionpool.core import Task
+from sessionpool.wire import Buffer
+
+if TYPE_CHECKING:
+    from sessionpool.runtime import Port, Runtime
+
+
+class PoolFuture(Future[Any]):
+    """What `submit` returns.
+
+    Its own fields belong to the runtime and are guarded by its lock: `port` is the worker that holds the operation;
+    `is_taken` says that it was sent once, from when on it is running and cannot be cancelled.
+
+    All futures of a pool share one condition, for a condition each would be most of what an operation costs; so nobody
+    may wait on it, and who has to wait does so by `concurrent.futures.wait`, which brings an event of its own.
+    """
+
+    def __init__(self, runtime: "Runtime", parts: Sequence[Buffer]) -> None:
+        # What `Future.__init__` does, but for the condition; a test watches that it does no more.
+        self._condition = runtime.condition
+        self._state = "PENDING"
+        self._result = None
+        self._exception = None
+        self._waiters: list[Any] = []
+        self._done_callbacks: list[Any] = []
+        self.runtime = runtime
+        self.parts = parts
+        self.task: Task | None = None
+        self.port: Port | None = None
+        self.is_taken = False
+        self.has_callbacks = False
+
+    def result(self, timeout: float | None = None) -> Any:
+        if self._state != "FINISHED":
+            self._wait(timeout)
+        return super().result(0)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        if self._state != "FINISHED":
+            self._wait(timeout)
+        return super().exception(0)
+
+    def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
+        self.has_callbacks = True
+        super().add_done_callback(fn)
+
+    def cancel(self) -> bool:
+        """Cancel the operation where no worker has taken it yet."""
+        # Out of the pool's hands first, under the pool's lock: from then on nobody but this call can resolve it. The
+        # other way round a worker could be handed an operation that its client believes cancelled.
+        is_ours = self.runtime.withdraw(self)
+        if not super().cancel():
+            return False
+        if is_ours:
+            self.set_running_or_notify_cancel()
+        return True
+
+    def _wait(self, timeout: float | None) -> None:
+        if self.port is not None:
+            timeout = self.runtime.read_for(self, timeout)
+        if not self.done():
+            wait((self,), timeout)

@@ -1,0 +1,97 @@
+"""What crosses between processes: how it is pickled, and the typed errors where it cannot be.
+
+Large buffers (of numpy arrays, for example) travel beside the pickle, out of band, and are not copied together; a body
+that has some begins with a byte that no pickle begins with. Every other body is the pickle alone.
+"""
+
+import pickle
+import struct
+import traceback
+from collections.abc import Callable
+from typing import Any, Final
+
+from sessionpool.errors import NotPicklable, NotUnpicklable, RemoteTraceback
+from sessionpool.wire import Buffer
+
+_PROTOCOL: Final = 5
+_WORD: Final = struct.Struct("<Q")
+
+_BESIDE: Final = 1
+
+_dumps = pickle.dumps
+_loads = pickle.loads
+
+
+def dump(value: Any, what: str) -> tuple[Buffer, ...]:
+    """A body, in parts.
+
+    Raises:
+        NotPicklable: it does not pickle; the cause is what its pickling raised.
+    """
+    beside: list[pickle.PickleBuffer] = []
+    try:
+        pickled = _dumps(value, _PROTOCOL, buffer_callback=beside.append)
+        if not beside:
+            return (pickled,)
+        views = [buffer.raw() for buffer in beside]
+    except Exception as error:
+        raise NotPicklable(f"{what} does not pickle: {type(error).__name__}: {error}") from error
+    lengths = [len(pickled), *map(len, views)]
+    head = bytes([_BESIDE]) + _WORD.pack(len(lengths)) + b"".join(map(_WORD.pack, lengths))
+    return (head, pickled, *views)
+
+
+def load(body: Buffer, what: str) -> Any:
+    """The value in a body.
+
+    Raises:
+        NotUnpicklable: it does not unpickle here; the cause is what its unpickling raised.
+    """
+    try:
+        if body[0] != _BESIDE:
+            return _loads(body)
+        view = memoryview(body)
+        count = _WORD.unpack_from(view, 1)[0]
+        at = 1 + _WORD.size * (1 + count)
+        pieces = []
+        for number in range(count):
+            length = _WORD.unpack_from(view, 1 + _WORD.size * (1 + number))[0]
+            pieces.append(view[at : at + length])
+            at += length
+        # What was writable there is writable here: a large body is received into memory that is, a small one is copied.
+        return _loads(pieces[0], buffers=[bytearray(it) if it.readonly else it for it in pieces[1:]])
+    except BaseException as error:  # a class's own `__setstate__` may raise anything
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        raise NotUnpicklable(f"{what} does not unpickle: {type(error).__name__}: {error}") from error
+
+
+def dump_error(error: BaseException) -> tuple[Buffer, ...]:
+    """An exception with its traceback, as a body; the traceback is text, and always crosses.
+
+    Raises:
+        NotPicklable: the exception does not pickle.
+    """
+    text = "".join(traceback.format_exception(error)).encode(errors="replace")
+    return (_WORD.pack(len(text)), text, *dump(error, f"an exception of type {type(error).__name__}"))
+
+
+def load_error(body: Buffer) -> BaseException:
+    """An exception as itself, with its traceback there as its cause; or the error that says why it cannot be."""
+    view = memoryview(body)
+    start = _WORD.size
+    size = _WORD.unpack_from(view)[0]
+    cause = RemoteTraceback(bytes(view[start : start + size]).decode(errors="replace"))
+    try:
+        error = load(view[start + size :], "the operation's exception")
+    except NotUnpicklable as failed:
+        failed.__cause__ = cause
+        return failed
+    if not isinstance(error, BaseException):
+        error = NotUnpicklable(f"the operation's exception became {type(error).__name__} on its way")
+    error.__cause__ = cause
+    return error  # type: ignore[no-any-return] # it is one
+
+
+Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+"""A function, and what it is called with."""

@@ -1,0 +1,942 @@
+"""The pool's decisions carried out on real processes: one lock, one thread in the background, and whoever waits.
+
+**The lock** guards the core and every `Port`. User code never runs under it: what a core's method says is to be done
+to futures and subscribers is done after it is let go.
+
+**Who reads a worker's answers.** One thread at a time: `Port.is_read` is set under the lock by who takes that part, and
+cleared by the same thread. A client that waits for an operation takes it for the worker that holds it and blocks in the
+kernel on that very socket, so an answer wakes the one thread that wants it. Otherwise it is the background thread's, by
+`epoll`, one shot at a time: a port is armed whenever nobody reads it, and disarmed when a client begins to.
+
+A worker may answer before its client has begun to wait. So that this answer does not wake the background thread in
+vain, a client that waited for its last operation is expected to wait for this one: its port stays unarmed, and the
+background thread looks every `_TRUST_S` whether somebody came; who did not is not expected again.
+
+**What wakes a client that reads.** Its answer; or the end of the stream, which comes with the worker's death. Where
+somebody else still holds the worker's end (a child that user code forked), the background thread, which sees the death
+by the pidfd, shuts the socket down. Nothing resolves an operation that a worker holds but that worker's answer or its
+death, so no other wake-up is needed; a client whose port is read by another thread waits on its future as usual.
+
+**What wakes the background thread.** Answers, deaths, the forkserver, and `_bell`: rung by who brings its next moment
+(`Core.due`) forward, leaves a port of a dead worker, or leaves futures with callbacks to it.
+"""
+
+import collections
+import contextlib
+import fcntl
+import logging
+import mmap
+import os
+import random
+import select
+import socket
+import struct
+import termios
+import threading
+import time
+import warnings
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from itertools import chain
+from typing import Any, Final
+
+from sessionpool import kernel, payload, progress
+from sessionpool.core import WAITING, Core, Drop, Effect, Forget, Kill, Publish, Resolve, Send, Start, Stop, Task
+from sessionpool.errors import MalformedFrame, PoolBroken, PoolClosed
+from sessionpool.events import Event, Snapshot
+from sessionpool.future import PoolFuture
+from sessionpool.nursery import Ended, Forked, Gone, Imported, ImportFailed, NotForked, Nursery, Threads
+from sessionpool.settings import Settings
+from sessionpool.wire import RECEIVE, TO_POOL, Buffer, Decoder, Frame, Kind, encode, encode_parts
+
+Transport = Callable[[], tuple[socket.socket, socket.socket]]
+
+_log: Final = logging.getLogger("sessionpool")
+_clock = time.monotonic
+
+_CALL: Final = int(Kind.CALL)
+_OPEN: Final = int(Kind.OPEN)
+_FORGET: Final = int(Kind.FORGET)
+_RESULT: Final = int(Kind.RESULT)
+_READY: Final = int(Kind.READY)
+_FAILED: Final = int(Kind.FAILED)
+_ONCE: Final = (RECEIVE,)
+_MAY_BE_LATE_S: Final = 0.1
+"""How long the word of a worker's end may take, after the end was seen in another way."""
+
+_SAMPLES: Final = 4
+"""How often a worker is looked at within `stall_s`."""
+
+_TRUST_S: Final = 0.001
+"""How long a client that is expected to wait for an operation is trusted to come."""
+
+_ALERT_S: Final = 0.02
+"""How long the background thread keeps looking, after the last such operation."""
+
+_LONGEST_S: Final = 3600.0
+
+
+class Port:
+    """The pool's end of one worker. `Runtime`'s lock guards all of it but `decoder`, which is its reader's."""
+
+    __slots__ = (
+        "armed",
+        "awaited_by",
+        "awaited_since",
+        "bury_at",
+        "decoder",
+        "exit",
+        "fd",
+        "inbox",
+        "is_dead",
+        "is_ended",
+        "is_killed",
+        "is_read",
+        "number",
+        "out",
+        "pid",
+        "pidfd",
+        "sock",
+        "stat_fd",
+        "words",
+    )
+
+    def __init__(self, number: int, sock: socket.socket, words: memoryview, limit: int) -> None:
+        self.number = number
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.words = words
+        self.decoder = Decoder(number, TO_POOL, limit + 1024)
+        self.inbox: list[bytes] = []
+        self.out: collections.deque[memoryview] = collections.deque()
+        self.armed = 0
+        self.pid: int | None = None
+        self.pidfd: int | None = None
+        self.stat_fd: int | None = None
+        self.awaited_by: int | None = None
+        """The client that is expected to come and read; it is left unarmed for."""
+        self.awaited_since = 0.0
+        self.is_read = False
+        self.is_ended = False
+        """Whether nothing more comes over the wire."""
+        self.is_dead = False
+        """Whether the process has surely ended."""
+        self.is_killed = False
+        self.exit: str | None = None
+        self.bury_at: float | None = None
+        """Until when the word of its end is waited for; or, where it lives, until when its death is."""
+
+
+class Runtime:
+    """A `Core` with its workers.
+
+    Args:
+        settings: what the core goes by.
+        preload: what the forkserver imports.
+        initializer: a function and its arguments, as a body; empty for none.
+        transport: makes the two ends of a worker's wire, the pool's first.
+
+    Raises:
+        PreloadError: the forkserver could not import what it should.
+    """
+
+    def __init__(
+        self, settings: Settings, preload: Sequence[str], initializer: Sequence[Buffer], transport: Transport
+    ) -> None:
+        self._settings = settings
+        self._preload = preload
+        self._initializer = initializer
+        self._transport = transport
+        self.condition = threading.Condition()
+        """That of every future; its lock guards their states, and is taken within the pool's, never around it."""
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._core = Core(settings, random.Random())
+        self._ports: dict[int, Port] = {}
+        self._by_fd: dict[int, Port] = {}
+        self._by_pidfd: dict[int, Port] = {}
+        self._wanted: list[int] = []
+        """Workers to be forked as soon as there is a forkserver."""
+        self._watchers = 0
+        self._subscribers: list[Callable[[Event], object]] = []
+        self._outbox: collections.deque[Event] = collections.deque()
+        self._delivering = threading.Lock()
+        self._left: collections.deque[Resolve] = collections.deque()
+        """Answers to futures with callbacks, found by a client that waits for another one."""
+        self._sleeps_until = 0.0
+        self._alert_until = 0.0
+        self._waiting_clients: set[int] = set()
+        """The threads that waited for their last operation."""
+        self._awaited: set[Port] = set()
+        self._sample_s = min(settings.timing.stall_s / _SAMPLES, 0.5)
+        self._sampled_at = 0.0
+        self._nursery_stopped_at: float | None = None
+        self._close_wanted = False
+        self.is_foreign = False
+        """Whether this is a copy in a fork of the pool's process."""
+        self._nursery: Nursery | None = Nursery(preload)
+        self._warn_of(self._nursery.await_imports(settings.timing.start_s))
+        self._epoll = select.epoll()
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll.register(self._bell, select.EPOLLIN)
+        self._epoll.register(self._nursery.socket, select.EPOLLIN)
+        self._over = threading.Event()
+        with self._lock:
+            self._perform(self._core.open(_clock()))
+        self._thread = threading.Thread(target=self._run, name="sessionpool", daemon=True)
+        self._thread.start()
+        _runtimes.add(self)
+
+    # --- for clients --------------------------------------------------------------------------------------------
+
+    def submit(self, future: PoolFuture, task: Task) -> None:
+        """Take an operation in.
+
+        Raises:
+            PoolClosed, PoolBroken, PoolSaturated: it was not taken.
+        """
+        self._refuse_foreign()
+        future.task = task
+        with self._lock:
+            later = self._perform(self._core.submit(_clock(), task))
+            if self._core.due < self._sleeps_until:
+                self._ring()
+        if later or self._outbox:
+            self._resolve(later)
+
+    def refuse_if_closed(self) -> None:
+        """For what fails before it is taken in: a pool that takes nothing says that first.
+
+        Raises:
+            PoolClosed, PoolBroken: the pool takes no operations.
+        """
+        self._refuse_foreign()
+        with self._lock:
+            self._core.refuse_if_closed()
+
+    def withdraw(self, future: PoolFuture) -> bool:
+        """Take an operation back that no worker was sent; whether it was still here to be taken."""
+        if self.is_foreign or future.task is None:
+            return False
+        with self._lock:
+            task = future.task
+            if future.is_taken or task.state != WAITING:
+                return False
+            later = self._perform(self._core.withdraw(_clock(), task))
+            self._ring()  # it may have been the last thing that a pool in closing waited for
+        self._resolve(later)
+        return True
+
+    def read_for(self, future: PoolFuture, timeout: float | None) -> float | None:
+        """Read the answers of the worker that holds an operation until it is resolved; returns the time that is left.
+
+        Returns early where another thread reads them, or where the worker is gone.
+        """
+        until = None if timeout is None else _clock() + timeout
+        with self._lock:
+            port = future.port
+            if port is None or port.is_read or port.is_ended or self.is_foreign:
+                return timeout
+            port.is_read = True
+            port.awaited_by = None
+            self._waiting_clients.add(threading.get_ident())
+            if port.armed:
+                self._arm(port)
+        try:
+            while port.is_read:
+                if until is not None and not _readable(port.sock, until - _clock()):
+                    break
+                if not self._receive(port, future):
+                    break
+        finally:
+            if port.is_read:
+                with self._lock:
+                    self._leave(port)
+        return None if until is None else max(0.0, until - _clock())
+
+    def _leave(self, port: Port) -> None:
+        """A client reads no more; the lock is held."""
+        port.is_read = False
+        if port.out or self._core.is_at_work(port.number):
+            self._arm(port)
+        if port.is_ended or port.is_dead or self._left:
+            self._ring()
+
+    def shutdown(self, *, wait: bool, cancel: bool, immediate: bool) -> None:
+        """No more operations; returns when all is over, or at once."""
+        if self.is_foreign:
+            return
+        with self._lock:
+            later = self._perform(self._core.shutdown(_clock(), cancel=cancel, immediate=immediate))
+            self._ring()
+        self._resolve(later)
+        if wait and threading.current_thread() is not self._thread:
+            self._over.wait()
+            self._thread.join()
+
+    def shutdown_soon(self) -> None:
+        """As `shutdown` without waiting, from wherever a garbage collection may run: no lock is taken here."""
+        self._close_wanted = True
+        if not self.is_foreign and not self._over.is_set():
+            self._ring()
+
+    def look(self) -> Snapshot:
+        """How many there are of what."""
+        self._refuse_foreign()
+        with self._lock:
+            return self._core.snapshot()
+
+    def workers(self) -> Any:
+        """Every worker that is not gone."""
+        self._refuse_foreign()
+        with self._lock:
+            return self._core.workers()
+
+    def wait_for(self, predicate: Callable[[Snapshot], bool], timeout: float | None) -> Snapshot:
+        """Wait until a snapshot pleases; it is looked at after every transition.
+
+        Raises:
+            TimeoutError: none did in time.
+        """
+        self._refuse_foreign()
+        with self._changed:
+            self._watchers += 1
+            try:
+                if self._changed.wait_for(lambda: predicate(self._core.snapshot()), timeout):
+                    return self._core.snapshot()
+            finally:
+                self._watchers -= 1
+            raise TimeoutError(f"within {timeout:g} s the pool did not come to be as awaited: {self._core.snapshot()}")
+
+    def subscribe(self, callback: Callable[[Event], object]) -> Callable[[], None]:
+        """Have every event from now on told, in order; returns what ends it."""
+        self._refuse_foreign()
+        with self._lock:
+            self._subscribers = [*self._subscribers, callback]
+            self._core.is_observed = True
+
+        def unsubscribe() -> None:
+            with self._lock:
+                self._subscribers = [it for it in self._subscribers if it is not callback]
+                self._core.is_observed = bool(self._subscribers)
+
+        return unsubscribe
+
+    def _refuse_foreign(self) -> None:
+        if self.is_foreign:
+            raise PoolClosed("the pool belongs to the process that this one was forked from; make one here")
+
+    # --- effects; the lock is held ------------------------------------------------------------------------------
+
+    def _perform(self, effects: Iterable[Effect]) -> list[Resolve | Drop]:
+        """Do what is to be done, but for what runs user code: that is returned, to be done without the lock."""
+        later: list[Resolve | Drop] = []
+        for effect in effects:
+            kind = type(effect)
+            if kind is Send:
+                self._send(effect)  # type: ignore[arg-type]
+            elif kind is Resolve or kind is Drop:
+                effect.task.payload.port = None  # type: ignore[union-attr]
+                later.append(effect)  # type: ignore[arg-type]
+            elif kind is Publish:
+                self._outbox.append(effect.event)  # type: ignore[union-attr]
+            elif isinstance(effect, Start):
+                later += self._perform(self._start(effect.worker))
+            elif isinstance(effect, Forget):
+                self._write(self._ports.get(effect.worker), Kind.FORGET, epoch=effect.epoch)
+            elif isinstance(effect, Stop):
+                self._write(self._ports.get(effect.worker), Kind.STOP)
+            elif isinstance(effect, Kill):
+                self._kill(self._ports.get(effect.worker))
+        if self._watchers:
+            self._changed.notify_all()
+        return later
+
+    def _send(self, effect: Send) -> None:
+        port = self._ports[effect.worker]
+        number = port.number
+        frames: list[Buffer] = []
+        for task in effect.tasks:
+            future: PoolFuture = task.payload
+            if not future.is_taken:
+                future.is_taken = True
+                future.set_running_or_notify_cancel()
+            future.port = port
+            kind = _FORGET if task.closes else _OPEN if task.opens else _CALL
+            parts = future.parts
+            if len(parts) == 1:
+                frames.append(encode(kind, number, task.sequence, task.epoch, 0, parts[0]))
+            else:
+                frames += encode_parts(kind, number, task.sequence, task.epoch, 0, parts)
+        if not port.armed and not port.is_read and port.awaited_by is None:
+            self._expect(port)
+        self._put(port, frames)
+
+    def _expect(self, port: Port) -> None:
+        """Leave a port to the client that is here, where it is one that waits; else have it watched."""
+        client = threading.get_ident()
+        if client not in self._waiting_clients:
+            self._arm(port)
+            return
+        now = _clock()
+        port.awaited_by = client
+        port.awaited_since = now
+        self._awaited.add(port)
+        self._alert_until = now + _ALERT_S
+        if self._sleeps_until > now + 2 * _TRUST_S:
+            self._ring()
+
+    def _look_for_clients(self, now: float) -> None:
+        """Watch what is left to clients that did not come."""
+        for port in list(self._awaited):
+            if port.awaited_by is None or port.is_ended:
+                self._awaited.discard(port)
+            elif now - port.awaited_since >= _TRUST_S:
+                self._awaited.discard(port)
+                self._waiting_clients.discard(port.awaited_by)
+                port.awaited_by = None
+                self._arm(port)
+
+    def _write(self, port: Port | None, kind: Kind, *, epoch: int = 0) -> None:
+        if port is not None:
+            self._put(port, [encode(kind, port.number, 0, epoch)])
+
+    def _put(self, port: Port, frames: list[Buffer]) -> None:
+        """Write what the kernel takes at once; the rest is written by the background thread, in its order."""
+        if port.is_ended or port.is_dead:
+            return
+        if not port.out:
+            if len(frames) > 1 and sum(map(len, frames)) <= RECEIVE:
+                frames = [b"".join(frames)]
+            while frames:
+                try:
+                    sent = port.sock.send(frames[0], socket.MSG_DONTWAIT)
+                except BlockingIOError:
+                    break
+                except OSError:
+                    return  # its end is seen elsewhere
+                if sent < len(frames[0]):
+                    frames[0] = memoryview(frames[0])[sent:]
+                else:
+                    del frames[0]
+        if frames:
+            port.out.extend(memoryview(frame).cast("B") for frame in frames if len(frame))
+            self._arm(port)
+
+    def _flush(self, port: Port) -> None:
+        try:
+            while port.out:
+                sent = port.sock.send(port.out[0], socket.MSG_DONTWAIT)
+                if sent < len(port.out[0]):
+                    port.out[0] = port.out[0][sent:]
+                else:
+                    port.out.popleft()
+        except BlockingIOError:
+            pass
+        except OSError:
+            port.out.clear()
+
+    def _arm(self, port: Port) -> None:
+        """Have the background thread woken by what it is to do for a port: by nothing where a client reads it."""
+        wanted = 0
+        if not port.is_ended:
+            wanted = (0 if port.is_read or port.awaited_by else select.EPOLLIN) | (select.EPOLLOUT if port.out else 0)
+        if wanted != port.armed:
+            port.armed = wanted
+            self._epoll.modify(port.fd, wanted | select.EPOLLONESHOT)
+
+    def _start(self, number: int) -> list[Effect]:
+        """Ask the forkserver for a worker; where there is none yet, it waits for it."""
+        try:
+            nursery = self._nursery or self._raise_nursery()
+            if not nursery.is_ready:
+                self._wanted.append(number)
+                return []
+            mine, theirs = self._transport()
+        except OSError as error:
+            return self._core.start_failed(_clock(), number, f"no worker could be started: {error}")
+        words_fd = -1
+        try:
+            words_fd = progress.make()
+            port = Port(number, mine, progress.open_words(words_fd), self._settings.max_frame_bytes)
+            nursery.fork(number, self._settings.max_frame_bytes + 1024, theirs.fileno(), words_fd)
+            self._epoll.register(port.fd, select.EPOLLONESHOT)
+        except OSError as error:
+            mine.close()
+            return self._core.start_failed(_clock(), number, f"no worker could be started: {error}")
+        finally:
+            theirs.close()
+            if words_fd >= 0:
+                os.close(words_fd)
+        self._ports[number] = self._by_fd[port.fd] = port
+        self._arm(port)
+        self._put(port, encode_parts(Kind.INIT, number, 0, 0, 0, self._initializer))
+        return []
+
+    def _raise_nursery(self) -> Nursery:
+        nursery = self._nursery = Nursery(self._preload)
+        self._nursery_stopped_at = None
+        self._epoll.register(nursery.socket, select.EPOLLIN)
+        return nursery
+
+    def _kill(self, port: Port | None) -> None:
+        if port is not None:
+            port.is_killed = True
+            if port.pidfd is not None:
+                kernel.kill(port.pidfd)
+            # Where it has no process yet, it is killed when it gets one.
+
+    # --- answers ------------------------------------------------------------------------------------------------
+
+    def _receive(self, port: Port, mine: PoolFuture | None) -> bool:
+        """Take what a worker has sent, which its reader alone does; blocks for a client, and not for the thread.
+
+        Returns:
+            Whether there can be more.
+        """
+        flags = 0 if mine is not None else socket.MSG_DONTWAIT
+        inbox = port.inbox
+        try:
+            room = port.decoder.room()
+            if room is None:
+                # One call from the socket into the list: were it two, a signal's handler could raise between them (as
+                # Ctrl-C does), and an answer that the kernel has handed over would be lost.
+                inbox.extend(map(port.sock.recv, _ONCE, (flags,)))
+                data = inbox[-1]
+                frames = list(port.decoder.feed(data)) if data else None
+                inbox.clear()
+            else:
+                with room:
+                    size = port.sock.recv_into(room, 0, flags)
+                frames = list(port.decoder.received(size)) if size else None
+        except BlockingIOError:
+            return False
+        except MalformedFrame as error:
+            self._distrust(port, f"it sent a {error}")
+            return False
+        except OSError:
+            frames = None
+        if frames is None:
+            with self._lock:
+                port.is_ended = True
+            return False
+        if frames:
+            self._digest(port, frames, mine)
+        return True
+
+    def _digest(self, port: Port, frames: list[Frame], mine: PoolFuture | None) -> None:
+        number = port.number
+        with self._lock:
+            now = _clock()
+            if frames[0].sequence == 0:
+                later = []
+                for frame in frames:
+                    later += self._perform(self._told(now, number, frame))
+            else:
+                later = self._perform(self._core.replied(now, number, frames))
+            if mine is not None and mine.port is not port:
+                self._leave(port)
+            if self._core.due < self._sleeps_until:
+                self._ring()
+        self._resolve(later, mine)
+
+    def _told(self, now: float, number: int, frame: Frame) -> list[Effect]:
+        if frame.kind == _READY:
+            return self._core.ready(now, number)
+        if frame.kind == _FAILED:
+            words = bytes(frame.body).decode(errors="replace")
+            starting = self._core.start_failed(now, number, words)
+            return starting or self._core.doom(now, number, words)
+        return self._core.replied(now, number, [frame])
+
+    def _distrust(self, port: Port, reason: str) -> None:
+        with self._lock:
+            port.is_ended = True
+            later = self._perform(self._core.doom(_clock(), port.number, reason))
+        self._resolve(later)
+
+    # --- futures and subscribers; the lock is not held ----------------------------------------------------------
+
+    def _resolve(self, later: Sequence[Resolve | Drop], mine: PoolFuture | None = None) -> None:
+        for effect in later:
+            future: PoolFuture = effect.task.payload
+            if mine is not None and future is not mine and future.has_callbacks and isinstance(effect, Resolve):
+                self._left.append(effect)
+            else:
+                _settle(effect, future)
+        if self._outbox:
+            self._deliver()
+
+    def _deliver(self) -> None:
+        """Tell the subscribers, one thread at a time; who finds another at it leaves it to that one.
+
+        It looks again after it has let go: what was put there between its last look and then had found it at work.
+        """
+        while self._outbox and self._delivering.acquire(blocking=False):
+            try:
+                while self._outbox:
+                    event = self._outbox.popleft()
+                    for callback in self._subscribers:
+                        try:
+                            callback(event)
+                        except Exception:
+                            _log.exception("a subscriber failed on %s", event)
+            finally:
+                self._delivering.release()
+
+    # --- the background thread ----------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while self._turn():
+                pass
+        except BaseException as error:  # a defect of the pool: everybody is told, nobody waits for ever
+            _log.exception("the pool's background thread failed")
+            self._abandon(error)
+        finally:
+            self._close()
+
+    def _turn(self) -> bool:
+        with self._lock:
+            now = _clock()
+            if self._core.is_over and not self._ports:
+                return False
+            until = min(self._core.due, self._sampled_at + self._sample_s if self._ports else now + _LONGEST_S)
+            until = min([until, *(port.bury_at for port in self._ports.values() if port.bury_at is not None)])
+            if now < self._alert_until:
+                self._look_for_clients(now)
+                until = min(until, now + _TRUST_S)
+            self._sleeps_until = until
+        for fd, mask in self._epoll.poll(max(0.0, min(until - now, _LONGEST_S))):
+            port = self._by_fd.get(fd)
+            if port is not None:
+                self._serve(port, mask)
+            elif fd in self._by_pidfd:
+                self._see_death(self._by_pidfd[fd])
+            elif fd == self._bell:
+                with contextlib.suppress(BlockingIOError):
+                    os.eventfd_read(self._bell)
+            elif self._nursery is not None and fd == self._nursery.socket.fileno():
+                self._hear()
+        while self._left:
+            effect = self._left.popleft()
+            _settle(effect, effect.task.payload)
+        self._tidy()
+        return True
+
+    def _serve(self, port: Port, mask: int) -> None:
+        with self._lock:
+            port.armed = 0
+            if port.number not in self._ports:
+                return
+            if mask & select.EPOLLOUT:
+                self._flush(port)
+            reads = bool(mask & ~select.EPOLLOUT) and not port.is_read and not port.is_ended
+            port.is_read = port.is_read or reads
+        if reads:
+            try:
+                self._receive(port, None)
+            finally:
+                with self._lock:
+                    port.is_read = False
+                    self._arm(port)
+        else:
+            with self._lock:
+                self._arm(port)
+
+    def _see_death(self, port: Port) -> None:
+        with self._lock:
+            port.is_dead = True
+            assert port.pidfd is not None  # noqa: S101 - by it the death was seen
+            self._epoll.unregister(port.pidfd)
+            del self._by_pidfd[port.pidfd]
+            port.bury_at = _clock() + (_MAY_BE_LATE_S if self._nursery is not None else 0.0)
+            self._wake_reader(port)
+
+    def _wake_reader(self, port: Port) -> None:
+        if port.is_read:  # where a child of the worker holds its end, the client would wait for that child
+            with contextlib.suppress(OSError):
+                port.sock.shutdown(socket.SHUT_RDWR)
+
+    def _hear(self) -> None:
+        """Take what the forkserver has to tell."""
+        nursery = self._nursery
+        assert nursery is not None  # noqa: S101 - by its socket it was called
+        while (message := nursery.receive()) is not None:
+            with self._lock:
+                now = _clock()
+                later = self._perform(self._heard(now, message))
+            self._resolve(later)
+            if isinstance(message, ImportFailed | Gone):
+                return
+
+    def _heard(self, now: float, message: object) -> list[Effect]:
+        match message:
+            case Imported():
+                wanted, self._wanted = self._wanted, []
+                return list(chain.from_iterable(self._start(number) for number in wanted))
+            case Threads(names):
+                self._warn_of(names)
+            case Forked(worker, pid, pidfd):
+                port = self._ports.get(worker)
+                if port is None:
+                    os.close(pidfd)
+                    return []
+                port.pid, port.pidfd = pid, pidfd
+                with contextlib.suppress(OSError):  # it may be gone already
+                    port.stat_fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+                self._by_pidfd[pidfd] = port
+                self._epoll.register(pidfd, select.EPOLLIN)
+                if port.is_killed:
+                    kernel.kill(pidfd)
+                return self._core.forked(now, worker, pid)
+            case NotForked(worker, words):
+                port = self._ports.get(worker)
+                if port is not None:
+                    self._discard(port)
+                return self._core.start_failed(now, worker, words)
+            case Ended(worker, exit_):
+                port = self._ports.get(worker)
+                if port is not None:
+                    port.exit = exit_
+                    if not port.is_dead:
+                        port.is_dead = True
+                        self._wake_reader(port)
+                    port.bury_at = now
+            case ImportFailed(module, words):
+                return self._lose_nursery(now, f"preloading {module!r} failed:\n{words}")
+            case Gone():
+                return self._lose_nursery(now, "the pool's forkserver died")
+        return []
+
+    def _lose_nursery(self, now: float, words: str) -> list[Effect]:
+        """The forkserver is gone, and with it all its workers, whose deaths are seen by themselves."""
+        nursery, self._nursery = self._nursery, None
+        if nursery is not None:
+            self._epoll.unregister(nursery.socket)
+            nursery.close(kill=True)
+        effects: list[Effect] = []
+        unborn = [port for port in self._ports.values() if port.pidfd is None and not port.is_dead]
+        for port in unborn:
+            self._discard(port)
+        wanted, self._wanted = self._wanted, []
+        for number in (*(port.number for port in unborn), *wanted):
+            effects += self._core.start_failed(now, number, words)
+        return effects
+
+    def _tidy(self) -> None:
+        """Bury the dead, let time pass, and look at the workers now and then."""
+        if self._close_wanted:
+            self._close_wanted = False
+            self.shutdown(wait=False, cancel=False, immediate=False)
+        for port in list(self._ports.values()):
+            if port.is_dead and not port.is_read and (port.exit is not None or self._has_waited(port)):
+                self._bury(port)
+            elif port.is_ended and not port.is_dead:
+                self._await_death(port)
+        with self._lock:
+            now = _clock()
+            later = self._perform(self._core.tick(now)) if now >= self._core.due else []
+            samples = now - self._sampled_at >= self._sample_s
+        self._resolve(later)
+        if samples:
+            self._sample()
+
+    def _has_waited(self, port: Port) -> bool:
+        return self._nursery is None or (port.bury_at is not None and _clock() >= port.bury_at)
+
+    def _await_death(self, port: Port) -> None:
+        """Its wire is closed, which is not yet death: user code may have closed it. Either way it is of no more use."""
+        now = _clock()
+        if port.bury_at is None:
+            port.bury_at = now + _MAY_BE_LATE_S
+        elif now >= port.bury_at and not port.is_killed:
+            port.bury_at = now + _LONGEST_S
+            with self._lock:
+                later = self._perform(self._core.doom(now, port.number, "its wire was closed"))
+            self._resolve(later)
+
+    def _bury(self, port: Port) -> None:
+        """A worker is surely gone: first the answers that it left, and only then how far it had come."""
+        with self._lock:
+            port.is_read = True
+        while not port.is_ended and self._receive(port, None):
+            pass
+        with self._lock:
+            self._discard(port)
+            begun = port.words[progress.BEGUN]
+            ended = port.exit or "how it ended is not known"
+            later = self._perform(self._core.exited(_clock(), port.number, started=begun, exit=ended))
+        self._resolve(later)
+
+    def _discard(self, port: Port) -> None:
+        del self._ports[port.number]
+        del self._by_fd[port.fd]
+        self._epoll.unregister(port.fd)
+        port.sock.close()
+        port.out.clear()
+        port.is_ended = True
+        if port.pidfd is not None:
+            if self._by_pidfd.pop(port.pidfd, None) is not None:
+                self._epoll.unregister(port.pidfd)
+            os.close(port.pidfd)
+        if port.stat_fd is not None:
+            os.close(port.stat_fd)
+
+    def _sample(self) -> None:
+        """Look at each worker from outside: what stands still does not say so."""
+        later: list[Resolve | Drop] = []
+        with self._lock:
+            now = self._sampled_at = _clock()
+            for port in list(self._ports.values()):
+                if port.stat_fd is None or port.is_dead:
+                    continue
+                is_stopped, memory = _look_at(port.stat_fd)
+                words = (port.words[progress.BEGUN], port.words[progress.ANSWERED])
+                is_silent = port.is_ended or not _unread(port.fd)
+                effects = self._core.observed(
+                    now, port.number, is_stopped=is_stopped, memory=memory, progress=words, is_silent=is_silent
+                )
+                later += self._perform(effects)
+            self._look_at_nursery(now)
+        self._resolve(later)
+
+    def _look_at_nursery(self, now: float) -> None:
+        """A forkserver that is stopped makes no workers; another one can."""
+        nursery = self._nursery
+        if nursery is None:
+            return
+        with open(f"/proc/{nursery.pid}/stat", "rb") as file:
+            is_stopped, _ = _look_at(file.fileno())
+        if not is_stopped:
+            self._nursery_stopped_at = None
+        elif self._nursery_stopped_at is None:
+            self._nursery_stopped_at = now
+        elif now - self._nursery_stopped_at >= self._settings.timing.stall_s:
+            nursery.kill()
+
+    def _abandon(self, error: BaseException) -> None:
+        broken = PoolBroken("the pool itself has failed; this is a defect of sessionpool", (repr(error),))
+        with self._lock:
+            later = self._perform(self._core.give_up(_clock(), broken))
+        self._resolve(later)
+
+    def _close(self) -> None:
+        nursery, self._nursery = self._nursery, None
+        if nursery is not None:
+            nursery.close()
+        with self._lock:
+            for port in list(self._ports.values()):
+                self._discard(port)
+            self._epoll.close()
+            os.close(self._bell)
+            self._over.set()
+            self._changed.notify_all()
+        _runtimes.discard(self)
+
+    def _ring(self) -> None:
+        if not self._over.is_set():
+            with contextlib.suppress(BlockingIOError, OSError):
+                os.eventfd_write(self._bell, 1)
+
+    @staticmethod
+    def _warn_of(threads: str) -> None:
+        if threads:
+            warnings.warn(
+                f"preloading has left threads in the pool's forkserver ({threads}): a worker forked while one of them "
+                "holds a lock inherits that lock, closed for ever. Let the initializer start them",
+                RuntimeWarning,
+                stacklevel=5,
+            )
+
+    # --- in a fork of this process ------------------------------------------------------------------------------
+
+    def disown(self) -> None:
+        """The pool is the parent's: nothing here may touch it, nor wait for it."""
+        self.is_foreign = True
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self.condition = threading.Condition()
+        for port in self._ports.values():
+            port.sock.close()
+            for fd in (port.pidfd, port.stat_fd):
+                if fd is not None:
+                    os.close(fd)
+        self._epoll.close()
+        os.close(self._bell)
+        if self._nursery is not None:
+            os.close(self._nursery.pidfd)
+            self._nursery.disown()
+
+
+def _settle(effect: Resolve | Drop, future: PoolFuture) -> None:
+    """Hand an operation's end to its client."""
+    taken = future.is_taken
+    future.parts = ()
+    if isinstance(effect, Drop):
+        if taken:
+            future.set_exception(PoolClosed("the pool was shut down before the operation, interrupted once, went on"))
+        elif Future.cancel(future):
+            future.set_running_or_notify_cancel()
+        return
+    if not taken and not future.set_running_or_notify_cancel():
+        return
+    answer = effect.answer
+    if isinstance(answer, Frame):
+        try:
+            if answer.kind == _RESULT:
+                future.set_result(payload.load(answer.body, "the result"))
+                return
+            if answer.kind == Kind.FORGOTTEN:
+                future.set_result(None)
+                return
+            error: BaseException = payload.load_error(answer.body)
+        except Exception as failed:
+            error = failed
+        future.set_exception(error)
+    elif answer is None:
+        future.set_result(None)
+    else:
+        future.set_exception(answer)
+
+
+def _readable(sock: socket.socket, within_s: float) -> bool:
+    poller = select.poll()
+    poller.register(sock, select.POLLIN)
+    return bool(poller.poll(max(0.0, within_s * 1000)))
+
+
+def _unread(fd: int) -> int:
+    return int(struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, b"\0\0\0\0"))[0])
+
+
+def _look_at(stat_fd: int) -> tuple[bool, int]:
+    """Whether a process is stopped, and its resident size in bytes, from its /proc/…/stat."""
+    try:
+        fields = os.pread(stat_fd, 1024, 0).rpartition(b") ")[2].split()
+        return fields[0] == b"T", int(fields[21]) * mmap.PAGESIZE
+    except (OSError, IndexError):
+        return False, 0
+
+
+# --- the end of the process, and forks of it --------------------------------------------------------------------
+
+_runtimes: "weakref.WeakSet[Runtime]" = weakref.WeakSet()
+
+
+def _at_exit() -> None:
+    for runtime in list(_runtimes):
+        runtime.shutdown(wait=True, cancel=False, immediate=False)
+
+
+def _in_child() -> None:
+    for runtime in list(_runtimes):
+        runtime.disown()
+    _runtimes.clear()
+
+
+# As for the pools of the standard library: before the threads of the program are awaited, so that a pool whose work is
+# done by then does not keep it alive.
+threading._register_atexit(_at_exit)  # type: ignore[attr-defined]
+os.register_at_fork(after_in_child=_in_child)

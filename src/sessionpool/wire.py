@@ -1,0 +1,217 @@
+"""The frames between the pool and a worker: how they are written, and how they are read out of a stream of bytes.
+
+A frame is a header and a body. The header ends with two checksums: one of the fields before it, so that a length is
+believed only once it is known to be whole (a flipped bit in it would else make the reader wait for bytes that nobody
+sends), and one of fields and body together. Nothing is unpickled, and no field acted on, before both are right.
+"""
+
+import mmap
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from enum import IntEnum
+from typing import Final, NamedTuple
+
+from sessionpool.errors import MalformedFrame
+
+Buffer = bytes | bytearray | memoryview | mmap.mmap
+
+MAGIC: Final = 0x50535031
+RECEIVE: Final = 1 << 16
+"""How much is read at once: more would cost an allocation from the system, each time."""
+
+_FIELDS: Final = struct.Struct("<IHHQQQQQ")
+_SUMS: Final = struct.Struct("<II")
+_HEADER: Final = struct.Struct("<IHHQQQQQII")
+FIELDS_SIZE: Final = _FIELDS.size
+HEADER_SIZE: Final = _HEADER.size
+_LARGE: Final = RECEIVE
+_crc32 = zlib.crc32
+_pack_fields = _FIELDS.pack
+_pack_sums = _SUMS.pack
+_unpack_header = _HEADER.unpack_from
+
+
+class Kind(IntEnum):
+    """What a frame is. The first ones go to a worker, the others come from it."""
+
+    INIT = 1
+    """The initialiser and its arguments."""
+    CALL = 2
+    """An operation; its epoch is 0 where it belongs to no session."""
+    OPEN = 3
+    """The first operation of an epoch: its state is made."""
+    FORGET = 4
+    """An epoch is over: its state is destroyed."""
+    STOP = 5
+    """Leave."""
+    READY = 6
+    """The worker can be given operations."""
+    FAILED = 7
+    """The initialiser failed; the body says how."""
+    RESULT = 8
+    ERROR = 9
+    """The exception of the user's code."""
+    UNSENDABLE = 10
+    """What the operation ended with does not pickle, or is too large; the body says which."""
+    UNREADABLE = 11
+    """The operation did not unpickle, and was not run."""
+    REFUSED = 12
+    """The worker does not hold the epoch, and the operation was not run."""
+    FORGOTTEN = 13
+    """The epoch's state is destroyed."""
+
+
+TO_WORKER: Final = frozenset({Kind.INIT, Kind.CALL, Kind.OPEN, Kind.FORGET, Kind.STOP})
+TO_POOL: Final = frozenset(Kind) - TO_WORKER
+
+
+class Frame(NamedTuple):
+    """One frame.
+
+    Attributes:
+        kind: a `Kind`, as a number.
+        incarnation: the life of the worker that it goes to or comes from.
+        sequence: the number of the operation within that life, from 1; 0 where it is about none.
+        epoch: the binding of a session to a worker; 0 for none.
+        note: from a worker, how many nanoseconds the operation took; else 0.
+        body: what the kind says; valid until the next frame is asked for where it is a view.
+    """
+
+    kind: int
+    incarnation: int
+    sequence: int
+    epoch: int
+    note: int
+    body: Buffer
+
+
+def encode(kind: int, incarnation: int, sequence: int = 0, epoch: int = 0, note: int = 0, body: Buffer = b"") -> bytes:
+    """A small frame in one piece."""
+    fields = _pack_fields(MAGIC, kind, 0, len(body), incarnation, sequence, epoch, note)
+    head = _crc32(fields)
+    return fields + _pack_sums(head, _crc32(body, head)) + body
+
+
+def encode_parts(
+    kind: int, incarnation: int, sequence: int, epoch: int, note: int, parts: Sequence[Buffer]
+) -> list[Buffer]:
+    """A frame whose body is not copied together: the header, and the parts as they were given."""
+    fields = _pack_fields(MAGIC, kind, 0, sum(map(len, parts)), incarnation, sequence, epoch, note)
+    head = total = _crc32(fields)
+    for part in parts:
+        total = _crc32(part, total)
+    return [fields + _pack_sums(head, total), *parts]
+
+
+class Decoder:
+    """Takes bytes as they come, and gives whole and verified frames.
+
+    It holds what is not yet a frame, and nothing else. What it was fed is either part of a frame that it gave, or held,
+    or has raised `MalformedFrame`, after which the stream is lost and nothing more is given.
+
+    Args:
+        incarnation: the life that every frame must name.
+        kinds: the kinds that may come from this side.
+        limit: the largest body, in bytes.
+    """
+
+    __slots__ = ("_body", "_crc", "_filled", "_header", "_held", "_incarnation", "_kinds", "_limit", "_torn")
+
+    def __init__(self, incarnation: int, kinds: frozenset[Kind], limit: int) -> None:
+        self._incarnation = incarnation
+        self._kinds = frozenset(map(int, kinds))
+        self._limit = limit
+        self._held = b""
+        self._body: mmap.mmap | None = None
+        self._header: tuple[int, ...] = ()
+        self._filled = 0
+        self._crc = 0
+        self._torn: MalformedFrame | None = None
+
+    @property
+    def is_between_frames(self) -> bool:
+        """Whether every byte so far belongs to a frame that was given."""
+        return not self._held and self._body is None
+
+    def feed(self, data: Buffer) -> Iterator[Frame]:
+        """The frames that are whole with these bytes; each is verified when it is asked for.
+
+        All of them must be asked for before the next bytes are fed.
+
+        Raises:
+            MalformedFrame: the bytes are no frame, or one of another incarnation, kind or size than may come here.
+        """
+        if self._torn is not None:
+            raise self._torn
+        try:
+            if self._body is not None:
+                view = memoryview(data)
+                wanted = len(self._body) - self._filled
+                self._body[self._filled : self._filled + min(wanted, len(view))] = bytes(view[:wanted])
+                yield from self.received(min(wanted, len(view)))
+                data = view[wanted:]
+            if self._held:
+                data = self._held + bytes(data)
+                self._held = b""
+            at, end = 0, len(data)
+            incarnation, kinds = self._incarnation, self._kinds
+            view = memoryview(data)
+            while end - at >= HEADER_SIZE:
+                header = _unpack_header(data, at)
+                magic, kind, reserved, size, owner, sequence, epoch, note, head, total = header
+                if magic != MAGIC or _crc32(view[at : at + FIELDS_SIZE]) != head:
+                    raise MalformedFrame("the header is damaged, or none")
+                if owner != incarnation:
+                    raise MalformedFrame(f"it names incarnation {owner}, and this is {incarnation}")
+                if kind not in kinds or reserved:
+                    raise MalformedFrame(f"kind {kind} does not come from this side")
+                if size > self._limit:
+                    raise MalformedFrame(f"a body of {size} bytes, and {self._limit} is the most")
+                start = at + HEADER_SIZE
+                if end - start < size:
+                    if size < _LARGE:
+                        break
+                    self._begin_large(header, view[start:])
+                    return
+                body = view[start : start + size]
+                if _crc32(body, head) != total:
+                    raise MalformedFrame("the body is damaged")
+                at = start + size
+                yield Frame(kind, owner, sequence, epoch, note, body)
+            self._held = bytes(view[at:])
+        except MalformedFrame as error:
+            self._torn = error
+            raise
+
+    def room(self) -> memoryview | None:
+        """Where the next bytes may be received directly, while a large body is under way; else None."""
+        if self._body is None or self._torn is not None:
+            return None
+        return memoryview(self._body)[self._filled :]
+
+    def received(self, size: int) -> Iterator[Frame]:
+        """Tell that so many bytes were received into `room()`; gives the frame once it is whole."""
+        assert self._body is not None  # noqa: S101 - only after `room()` gave a view
+        with memoryview(self._body)[self._filled : self._filled + size] as view:
+            self._crc = _crc32(view, self._crc)
+        self._filled += size
+        if self._filled == len(self._body):
+            yield self._finish_large()
+
+    def _begin_large(self, header: tuple[int, ...], start: memoryview) -> None:
+        """Receive a large body into memory of its own, which is backed by real pages only as it is filled."""
+        self._header = header
+        self._body = mmap.mmap(-1, header[3])
+        self._body[: len(start)] = bytes(start)
+        self._filled = len(start)
+        self._crc = _crc32(start, header[8])
+
+    def _finish_large(self) -> Frame:
+        body, self._body = self._body, None
+        assert body is not None  # noqa: S101 - by its only caller
+        _, kind, _, _, owner, sequence, epoch, note, _, total = self._header
+        if self._crc != total:
+            self._torn = MalformedFrame("the body is damaged")
+            raise self._torn
+        return Frame(kind, owner, sequence, epoch, note, memoryview(body))
