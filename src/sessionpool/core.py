@@ -68,6 +68,7 @@ class Task:
         deadline_s: within how many seconds of `since` it must have ended, or None.
         number: its place in the order of submission.
         sequence: its number within its worker's life, once it is sent.
+        epoch: the binding of its session that it was sent under; 0 where it belongs to none.
         opens: whether it is the first of its epoch.
     """
 
@@ -78,6 +79,7 @@ class Task:
         "cost",
         "deadline_at",
         "deadline_s",
+        "epoch",
         "estimate",
         "existing",
         "has_session",
@@ -123,14 +125,10 @@ class Task:
         self.deadline_at = _NEVER
         self.session: _Session | None = None
         self.sequence = 0
+        self.epoch = 0
         self.attempts = 0
         self.opens = False
         self.estimate = _NEVER
-
-    @property
-    def epoch(self) -> int:
-        """The binding that it is sent under; 0 where it belongs to no session."""
-        return 0 if self.session is None else self.session.epoch
 
     def __lt__(self, other: "Task") -> bool:
         return self.number < other.number
@@ -142,7 +140,7 @@ DONE: Final = 2
 
 
 class _Session:
-    __slots__ = ("affinity", "epoch", "key", "pending", "pid", "sent", "used_at", "waiting", "worker")
+    __slots__ = ("affinity", "epoch", "grave", "key", "pending", "pid", "sent", "used_at", "waiting", "worker")
 
     def __init__(self, key: Hashable, affinity: Affinity) -> None:
         self.key = key
@@ -156,6 +154,8 @@ class _Session:
         self.sent = 0
         """How many of those its worker holds."""
         self.used_at = 0.0
+        self.grave: _Grave | None = None
+        """What became of it, once it is lost; a worker may hold operations of it still."""
 
 
 class _Worker:
@@ -170,6 +170,7 @@ class _Worker:
         "pid",
         "progress_at",
         "progress_seen",
+        "seen_at",
         "sent",
         "sequence",
         "sessions",
@@ -198,6 +199,7 @@ class _Worker:
         self.why_leaving = ""
         self.doom: tuple[str, Task | None] | None = None
         """Why it was killed, and by whose deadline."""
+        self.seen_at = now
         self.stopped_at: float | None = None
         self.progress_at = now
         self.progress_seen = (0, 0)
@@ -264,6 +266,9 @@ class Publish(NamedTuple):
     event: Event
 
 
+_NOTHING: Final[list["Effect"]] = []
+"""Shared by all that have nothing to be done; most do."""
+
 Effect = Start | Send | Forget | Stop | Kill | Resolve | Drop | Publish
 
 
@@ -293,8 +298,8 @@ class Core:
         self._idle: dict[int, _Worker] = {}
         """Those that are ready and hold nothing, the latest to become so last."""
         self._queue: deque[Task] = deque()
-        self._hinting: deque[Task] = deque()
-        """Operations that wait for a busy worker and would as soon have another one."""
+        self._hinting: dict[_Session, None] = {}
+        """Sessions that wait for a busy worker and would as soon have another one."""
         self._deadlines: list[tuple[float, int, Task]] = []
         self._sessions: OrderedDict[Hashable, _Session] = OrderedDict()
         """By their keys, the longest unused first."""
@@ -324,13 +329,18 @@ class Core:
         Raises:
             PoolClosed, PoolBroken, PoolSaturated: it was not taken, and nothing has changed.
         """
-        self.refuse_if_closed()
+        if self._phase != "open":
+            self.refuse_if_closed()
         session = None
-        if task.closes and task.key not in self._sessions:
-            self._graves.pop(task.key, None)  # it may begin anew
-            self._effects.append(Resolve(task, None))
-            return self._done()
+        limit = self.settings.max_queue
+        is_full = limit is not None and self._queued >= limit and not task.closes
+        if is_full and not self._could_take(task):
+            raise PoolSaturated("queue", limit or 0)
         if task.has_session:
+            if task.closes and task.key not in self._sessions:
+                self._graves.pop(task.key, None)  # it may begin anew
+                self._effects.append(Resolve(task, None))
+                return self._done()
             found = self._admit(now, task)
             if isinstance(found, SessionPoolError):
                 self._effects.append(Resolve(task, found))
@@ -340,12 +350,7 @@ class Core:
                 del self._sessions[task.key]
                 self._effects.append(Resolve(task, None))
                 return self._done()
-        worker = self._free_worker(session, task)
-        limit = self.settings.max_queue
-        if worker is None and limit is not None and self._queued >= limit and not task.closes:
-            if session is not None and not session.pending and session.worker is None:
-                self._sessions.pop(session.key, None)
-            raise PoolSaturated("queue", limit)
+        worker = self._free_worker(session, task) if self._idle else None
         self._numbers += 1
         task.number = self._numbers
         task.since = now
@@ -406,34 +411,39 @@ class Core:
         it = self._workers.get(worker)
         if it is None:
             return self._done()
+        sent = it.sent
         for frame in frames:
-            if not it.sent or it.sent[0].sequence != frame.sequence or it.sent[0].epoch != frame.epoch:
+            if not sent or sent[0].sequence != frame.sequence or sent[0].epoch != frame.epoch:
                 self._doom(now, it, f"it answered operation {frame.sequence}, which it was not at")
                 break
-            task = it.sent.popleft()
-            if not it.sent:
-                it.load_s = 0.0
-            elif task.estimate != _NEVER:
+            task = sent.popleft()
+            if task.estimate != _NEVER:
                 it.load_s -= task.estimate
             it.operations += 1
             self._learn(task.cost, frame.note)
-            if task.session is not None:
-                task.session.sent -= 1
-            if frame.kind == _REFUSED:
-                self._refused(now, it, task)
-                continue
-            self._settle(task)
-            if task.session is not None:
-                self._touch(now, task.session)
+            session = task.session
+            if session is not None:
+                session.sent -= 1
+                if frame.kind == _REFUSED:
+                    self._refused(now, it, task)
+                    continue
+                session.pending -= 1
+                self._touch(now, session)
                 if task.closes:
-                    self._unbind(task.session)
+                    self._unbind(session)
                     self._tell(now, "session", "closed", it, key=task.key)
+            task.state = DONE
+            self._unresolved -= 1
             self._effects.append(Resolve(task, frame))
             if self.is_observed:
                 self._tell(now, "operation", "resolved", it, task=task, detail=Kind(frame.kind).name.lower())
+        if not sent:
+            it.load_s = 0.0
+        if it.doom is not None:
+            return self._done()
         if self._most_operations is not None and it.operations >= self._most_operations:
             self._age(now, it)
-        if it.state == "stalled" and it.doom is None:
+        if it.state == "stalled":
             it.stopped_at = None
             self._turn(now, it, "busy")
         if it.state == "busy":
@@ -467,7 +477,7 @@ class Core:
         for task in it.sent:
             if task.session is not None:
                 task.session.sent -= 1
-            if task is culprit:
+            if task is culprit or task.deadline_at <= now:
                 self._fail_late(now, task, started=task.sequence <= started, pid=it.pid)
             elif task.sequence > started:
                 task.attempts -= 1
@@ -482,7 +492,7 @@ class Core:
         it.sent.clear()
         # 3. Its sessions are lost, or go on elsewhere with a fresh state.
         self._give_back(again)
-        self._bereave(now, it, f"its worker {it.pid} is gone: {reason} ({exit})")
+        self._bereave(now, it, f"its worker {it.pid} is gone: {reason} ({exit})", again)
         self._refill(now)
         self._top_up(now)
         self._maybe_finish(now)
@@ -502,7 +512,9 @@ class Core:
             if it.pid is None:
                 del self._workers[worker]
                 self._tell(now, "worker", "gone", it, detail=words)
-                self._start_failed(now, words)
+                if self._wants_workers:
+                    self._start_failed(now, words)
+                self._refill(now)
                 self._top_up(now)
                 self._maybe_finish(now)
             else:
@@ -526,6 +538,11 @@ class Core:
         if it is None or it.doom is not None:
             return self._done()
         stall_s = self.settings.timing.stall_s
+        # 0. Nobody looked for long (this whole process stood still, most likely): what was seen before says nothing.
+        if now - it.seen_at > stall_s:
+            it.progress_at = now
+            it.stopped_at = now if is_stopped else None
+        it.seen_at = now
         # 1. Stopped: nothing can be expected of it, whatever it was at.
         if not is_stopped:
             it.stopped_at = None
@@ -618,9 +635,13 @@ class Core:
         it = self._workers.get(worker)
         return it is not None and bool(it.sent)
 
+    def unresolved(self) -> list[Task]:
+        """Every operation that waits or that a worker holds."""
+        return self._all_waiting() + [task for it in self._workers.values() for task in it.sent]
+
     def snapshot(self) -> Snapshot:
         """How many there are of what."""
-        states = ["stopping" if it.doom else it.state for it in self._workers.values()]
+        states = [_seen(it) for it in self._workers.values()]
         return Snapshot(
             starting=states.count("starting"),
             ready=states.count("ready"),
@@ -639,7 +660,7 @@ class Core:
         """Every worker that is not gone."""
         return tuple(
             WorkerInfo(
-                number=it.number, pid=it.pid, state=it.state, sessions=len(it.sessions), operations=it.operations
+                number=it.number, pid=it.pid, state=_seen(it), sessions=len(it.sessions), operations=it.operations
             )
             for it in self._workers.values()
         )
@@ -647,10 +668,10 @@ class Core:
     # --- operations: where they wait, who takes them --------------------------------------------------------------
 
     def _free_worker(self, session: _Session | None, task: Task) -> _Worker | None:
-        """Who may take it at once."""
+        """Who of the idle ones may take it at once."""
         # 1. Of no session: whoever became idle last, so that the longest idle can leave.
         if session is None:
-            return self._idle[next(reversed(self._idle))] if self._idle else None
+            return self._idle[next(reversed(self._idle))]
         # 2. Its session has earlier ones: behind them.
         if session.pending > session.sent:
             return None
@@ -662,9 +683,20 @@ class Core:
         # 4. Its worker; where that is busy with others and it is only preferred, an idle one.
         if home.number in self._idle:
             return home
-        if session.affinity == "hint" and not session.sent and self._idle and not task.closes:
+        if session.affinity == "hint" and not session.sent and not task.closes:
             return min(self._idle.values(), key=lambda it: len(it.sessions))
         return None
+
+    def _could_take(self, task: Task) -> bool:
+        """Whether some worker would take an operation at once, were it submitted; nothing is changed by asking."""
+        if not self._idle:
+            return False
+        if not task.has_session:
+            return True
+        session = self._sessions.get(task.key)
+        if session is None:
+            session = _Session(task.key, task.affinity or self.settings.sessions.affinity)
+        return self._free_worker(session, task) is not None
 
     def _wait(self, now: float, task: Task) -> None:
         self._queued += 1
@@ -677,8 +709,8 @@ class Core:
             if session.worker is not None:
                 heappush(session.worker.waiting, (task.number, task))
                 if session.affinity == "hint":
-                    self._hinting.append(task)
-            elif session.pending == 1 or len(session.waiting) == 1:
+                    self._hinting[session] = None
+            elif _first(session) is task and not session.sent:
                 self._queue.append(task)
                 self._want_growth(task.since)
         if self.is_observed:
@@ -698,6 +730,13 @@ class Core:
 
     def _head(self, it: _Worker) -> Task | None:
         """The oldest of the queue that a worker may take."""
+        task = self._prune()
+        if task is None or task.session is None or self._takes_sessions(it):
+            return task
+        return next((one for one in self._queue if one.session is None and one.state == WAITING), None)
+
+    def _prune(self) -> Task | None:
+        """The oldest of the queue, after what stands before it and does not wait there any more is let go."""
         queue = self._queue
         while queue:
             task = queue[0]
@@ -705,14 +744,12 @@ class Core:
             if session is None:
                 if task.state == WAITING:
                     return task
-            elif session.worker is None:
+            elif session.worker is None and not session.sent:
                 # The first of its session may have been withdrawn, or failed: the next one stands in its place.
                 first = _first(session)
                 if first is not None:
                     queue[0] = first
-                    if self._takes_sessions(it):
-                        return first
-                    return next((one for one in queue if one.session is None and one.state == WAITING), None)
+                    return first
             queue.popleft()
         return None
 
@@ -722,27 +759,22 @@ class Core:
 
     def _stray(self, it: _Worker) -> Task | None:
         """An operation that waits for another worker, which its session only prefers."""
-        strays = self._hinting
-        seen: set[int] = set()
-        for _ in range(len(strays)):
-            task = strays[0]
-            session = task.session
-            if task.state != WAITING or session is None or session.worker is None or session.worker is it:
-                strays.popleft()
-                continue
-            if session.sent == 0 and not task.closes and _first(session) is task and id(session) not in seen:
-                return task
-            seen.add(id(session))
-            strays.rotate(-1)
-        return None
+        found: Task | None = None
+        for session in list(self._hinting):
+            first = _first(session)
+            if first is None or session.worker is None:
+                del self._hinting[session]
+            elif session.worker is not it and not session.sent and not first.closes:
+                found = first if found is None else min(found, first)
+        return found
 
     def _serve(self, now: float, it: _Worker) -> None:
         """Give a worker what it may take: one operation where it is idle, more where they are short."""
+        if it.doom is not None:
+            return
         if it.is_draining:
             if not it.sent and it.state != "stopping":
                 self._stop(now, it, it.why_leaving)
-            return
-        if it.doom is not None:
             return
         if not (self._queue or it.waiting or self._hinting):
             if not it.sent and it.state != "ready":
@@ -796,6 +828,7 @@ class Core:
             else:
                 task.opens = False
             session.sent += 1
+            task.epoch = session.epoch
         it.sequence += 1
         task.sequence = it.sequence
         task.state = SENT
@@ -834,6 +867,8 @@ class Core:
         session = task.session
         if session is not None:
             session.pending -= 1
+            if not session.pending and not session.epoch and not self._is_closing(session):
+                del self._sessions[session.key]  # none of its operations ever ran: it has not begun
 
     def _fail(self, now: float, task: Task, error: SessionPoolError) -> None:
         self._settle(task)
@@ -853,7 +888,7 @@ class Core:
             estimates.clear()
         took = took_ns * 1e-9 + _OVERHEAD_S
         before = estimates.get(cost, took)
-        estimates[cost] = took if took > before else _FADE * before + (1 - _FADE) * took
+        estimates[cost] = took if took >= before else _FADE * before + (1 - _FADE) * took
 
     def _all_waiting(self) -> list[Task]:
         found: dict[int, Task] = {task.number: task for task in self._queue if task.state == WAITING}
@@ -872,7 +907,8 @@ class Core:
         affinity = task.affinity or self.settings.sessions.affinity
         session = self._sessions.get(key)
         if session is not None:
-            session.affinity = affinity
+            if not task.closes:
+                session.affinity = affinity
             self._touch(now, session)
             return session
         grave = self._graves.get(key)
@@ -911,22 +947,30 @@ class Core:
             if task.state == WAITING:
                 heappush(it.waiting, (task.number, task))
                 if session.affinity == "hint":
-                    self._hinting.append(task)
+                    self._hinting[session] = None
         self._tell(now, "session", what, it, key=session.key)
 
     def _unbind(self, session: _Session) -> None:
         if session.worker is not None:
             session.worker.sessions.pop(session.epoch, None)
             session.worker = None
+            self._hinting.pop(session, None)
 
-    def _bereave(self, now: float, it: _Worker, reason: str) -> None:
-        """The sessions of a worker that is gone, or goes: each gets what it is owed."""
+    def _bereave(self, now: float, it: _Worker, reason: str, again: Iterable[Task] = ()) -> None:
+        """The sessions of a worker that is gone, or goes: each gets what it is owed.
+
+        Those whose operations come back from it are among them, though it may have refused them before.
+        """
         it.waiting.clear()
         homeless = []
-        for session in list(it.sessions.values()):
+        theirs = dict.fromkeys(it.sessions.values())
+        theirs.update(dict.fromkeys(task.session for task in again if task.session is not None))
+        for session in theirs:
             self._unbind(session)
             first = _first(session)
-            if first is not None and first.closes:
+            if session.grave is not None:
+                self._lose(now, session, session.grave.kind, session.grave.reason)
+            elif first is not None and first.closes:
                 session.waiting.clear()
                 self._settle(first)
                 self._effects.append(Resolve(first, None))
@@ -946,12 +990,15 @@ class Core:
         """A session is over without having been closed: what still waits for it fails, and its key is remembered."""
         waiting = [task for task in session.waiting if task.state == WAITING]
         session.waiting.clear()
+        if session.grave is None:
+            session.grave = _Grave(kind, reason, session.pid, session.epoch)
+            what = "expired" if kind is SessionExpired else "lost"
+            self._tell(now, "session", what, key=session.key, detail=reason)
         if not self._is_closing(session):
             del self._sessions[session.key]
-            self._graves[session.key] = _Grave(kind, reason, session.pid, session.epoch)
+            self._graves[session.key] = session.grave
             if len(self._graves) > _GRAVES:
                 self._graves.popitem(last=False)
-        self._tell(now, "session", "expired" if kind is SessionExpired else "lost", key=session.key, detail=reason)
         for task in waiting:
             if task.closes:
                 self._settle(task)
@@ -960,21 +1007,28 @@ class Core:
                 self._fail(now, task, kind(session.key, reason, pid=session.pid, epoch=session.epoch))
 
     def _refused(self, now: float, it: _Worker, task: Task) -> None:
-        """A worker does not hold the epoch that an operation was sent under, and has not run it."""
+        """A worker does not hold the epoch that an operation was sent under, and has not run it.
+
+        It will refuse what else it was sent under that epoch; until all that is back, nothing of the session goes out.
+        """
         session = task.session
         assert session is not None  # noqa: S101 - only an epoch is refused
-        self._unbind(session)
+        if session.worker is it and session.epoch == task.epoch:
+            self._unbind(session)
         task.attempts -= 1
         if task.closes:
             self._settle(task)
             self._effects.append(Resolve(task, None))
-        elif session.affinity == "strict":
+        elif session.affinity == "strict" or session.grave is not None:
             reason = f"its worker {it.pid} does not hold its state"
-            self._fail(now, task, SessionLost(task.key, reason, pid=it.pid, epoch=session.epoch))
+            self._fail(now, task, SessionLost(task.key, reason, pid=it.pid, epoch=task.epoch))
             self._lose(now, session, SessionLost, reason)
         else:
             self._give_back([task])
-            self._queue.appendleft(task)
+            session.waiting = deque(sorted(one for one in session.waiting if one.state == WAITING))
+            if not session.sent:
+                self._queue.appendleft(session.waiting[0])
+                self._refill(now)
 
     # --- workers ------------------------------------------------------------------------------------------------
 
@@ -1101,17 +1155,19 @@ class Core:
         if it.doom is not None:
             return
         if it.state == "starting":
-            if now - it.since >= timing.start_s:
+            if now >= it.since + timing.start_s:
                 self._doom(now, it, f"it was not ready within {timing.start_s:g} s")
             else:
                 self._wake(it.since + timing.start_s)
+                if self.settings.recycling.age_s is not None:
+                    self._wake(it.born_at + self.settings.recycling.age_s)
         elif it.state == "stopping":
-            if now - it.since >= timing.stop_s:
+            if now >= it.since + timing.stop_s:
                 self._doom(now, it, f"it had not left within {timing.stop_s:g} s")
             else:
                 self._wake(it.since + timing.stop_s)
         elif self.settings.recycling.age_s is not None and not it.is_draining:
-            if now - it.born_at >= self.settings.recycling.age_s:
+            if now >= it.born_at + self.settings.recycling.age_s:
                 self._age(now, it)
             else:
                 self._wake(it.born_at + self.settings.recycling.age_s)
@@ -1142,18 +1198,14 @@ class Core:
     def _grow(self, now: float) -> None:
         """More workers while work waits for one, up to as many as wait."""
         room = self.settings.max_workers - self._living()
-        if self._phase == "broken" or room <= 0 or not self._queue:
-            return
-        while self._queue and self._queue[0].state == DONE and self._queue[0].session is None:
-            self._queue.popleft()
-        if not self._queue:
+        if self._phase == "broken" or room <= 0 or self._prune() is None:
             return
         grow_s = self.settings.timing.grow_s
-        if now - self._queue[0].since < grow_s:
+        if now < self._queue[0].since + grow_s:
             self._wake(self._queue[0].since + grow_s)
             return
         starting = sum(it.state == "starting" for it in self._workers.values())
-        wanted = min(room, len(self._queue) - starting)
+        wanted = min(room, min(len(self._queue), self._queued) - starting)
         if wanted > 0 and now >= self._not_before:
             self._tell(now, "pool", "growing", detail=f"by {wanted}")
             for _ in range(wanted):
@@ -1190,8 +1242,11 @@ class Core:
     # --- effects ------------------------------------------------------------------------------------------------
 
     def _done(self) -> list[Effect]:
-        effects, self._effects = self._effects, []
-        return effects
+        effects = self._effects
+        if effects:
+            self._effects = []
+            return effects
+        return _NOTHING
 
     def _tell(
         self,
@@ -1216,6 +1271,11 @@ class Core:
                 detail=detail,
             )
             self._effects.append(Publish(event))
+
+
+def _seen(it: _Worker) -> State:
+    """Whoever is doomed is on its way out, whatever it was at."""
+    return it.state if it.doom is None else "stopping"
 
 
 def _home(task: Task) -> _Worker | None:

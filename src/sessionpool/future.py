@@ -3,6 +3,7 @@
 It is `concurrent.futures.Future` in all that can be seen of it.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Any
@@ -14,19 +15,29 @@ if TYPE_CHECKING:
     from sessionpool.runtime import Port, Runtime
 
 
+class States(type(threading.RLock())):  # type: ignore[misc] # the type has no other name
+    """The lock of many futures' states, where `Future` expects a condition; nobody waits on it, so nobody is woken."""
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Return at once; `Future.result` then finds that it is too early."""
+
+    def notify_all(self) -> None:
+        """Do nothing."""
+
+
 class PoolFuture(Future[Any]):
     """What `submit` returns.
 
     Its own fields belong to the runtime and are guarded by its lock: `port` is the worker that holds the operation;
     `is_taken` says that it was sent once, from when on it is running and cannot be cancelled.
 
-    All futures of a pool share one condition, for a condition each would be most of what an operation costs; so nobody
-    may wait on it, and who has to wait does so by `concurrent.futures.wait`, which brings an event of its own.
+    All futures of a pool share one lock in place of a condition each, which would be most of what an operation costs.
+    So nobody waits on it: who has to wait does so by `concurrent.futures.wait`, which brings an event of its own.
     """
 
     def __init__(self, runtime: "Runtime", parts: Sequence[Buffer]) -> None:
         # What `Future.__init__` does, but for the condition; a test watches that it does no more.
-        self._condition = runtime.condition
+        self._condition = runtime.states
         self._state = "PENDING"
         self._result = None
         self._exception = None
@@ -67,5 +78,5 @@ class PoolFuture(Future[Any]):
     def _wait(self, timeout: float | None) -> None:
         if self.port is not None:
             timeout = self.runtime.read_for(self, timeout)
-        if not self.done():
+        if self._state != "FINISHED":
             wait((self,), timeout)

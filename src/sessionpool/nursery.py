@@ -107,6 +107,7 @@ class Nursery:
         self.socket = mine
         self.pid = self._process.pid
         self.pidfd = os.pidfd_open(self.pid)
+        self.stat_fd = os.open(f"/proc/{self.pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
 
     def fork(self, worker: int, limit: int, wire_fd: int, words_fd: int) -> None:
         """Ask for a worker; `Forked` or `NotForked` will tell."""
@@ -177,9 +178,12 @@ class Nursery:
             self.kill()
             self._process.wait()
         os.close(self.pidfd)
+        os.close(self.stat_fd)
 
     def disown(self) -> None:
         """In a fork of the pool's process: it is the parent's."""
+        os.close(self.pidfd)
+        os.close(self.stat_fd)
         self._process.returncode = 0  # or Popen would look after a child that is not ours
         with contextlib.suppress(OSError):
             self.socket.close()

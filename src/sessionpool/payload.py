@@ -1,7 +1,8 @@
 """What crosses between processes: how it is pickled, and the typed errors where it cannot be.
 
-Large buffers (of numpy arrays, for example) travel beside the pickle, out of band, and are not copied together; a body
-that has some begins with a byte that no pickle begins with. Every other body is the pickle alone.
+Large buffers (of numpy arrays, for example) travel beside the pickle, out of band; a body that has some begins with a
+byte that no pickle begins with. Every other body is the pickle alone. What is mutable is copied here, once: its owner
+may change it while it still waits, or is half-way through the wire. What is not, is not.
 """
 
 import pickle
@@ -18,27 +19,61 @@ _WORD: Final = struct.Struct("<Q")
 
 _BESIDE: Final = 1
 
+_LARGE: Final = 1 << 16
+"""From where on a pickler hands a bytes object on as it is, where it is asked to."""
+
 _dumps = pickle.dumps
 _loads = pickle.loads
 
 
-def dump(value: Any, what: str) -> tuple[Buffer, ...]:
-    """A body, in parts.
+def dump_call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Buffer, ...]:
+    """A call as a body, in parts.
 
     Raises:
         NotPicklable: it does not pickle; the cause is what its pickling raised.
     """
+    for value in args:
+        if type(value) is bytes and len(value) >= _LARGE:
+            return _dump((function, args, kwargs), "the operation", has_large=True)
+    return _dump((function, args, kwargs), "the operation", has_large=False)
+
+
+def dump(value: Any, what: str) -> tuple[Buffer, ...]:
+    """A value as a body, in parts.
+
+    Raises:
+        NotPicklable: it does not pickle; the cause is what its pickling raised.
+    """
+    return _dump(value, what, has_large=type(value) is bytes and len(value) >= _LARGE)
+
+
+def _dump(value: Any, what: str, *, has_large: bool) -> tuple[Buffer, ...]:
     beside: list[pickle.PickleBuffer] = []
     try:
-        pickled = _dumps(value, _PROTOCOL, buffer_callback=beside.append)
+        if has_large:
+            pieces = _Pieces()
+            pickle.Pickler(pieces, _PROTOCOL, buffer_callback=beside.append).dump(value)
+            pickled: tuple[Buffer, ...] = tuple(pieces.written)
+        else:
+            pickled = (_dumps(value, _PROTOCOL, buffer_callback=beside.append),)
         if not beside:
-            return (pickled,)
-        views = [buffer.raw() for buffer in beside]
+            return pickled
+        buffers = [bytes(buffer.raw()) for buffer in beside]
     except Exception as error:
         raise NotPicklable(f"{what} does not pickle: {type(error).__name__}: {error}") from error
-    lengths = [len(pickled), *map(len, views)]
+    lengths = [sum(map(len, pickled)), *map(len, buffers)]
     head = bytes([_BESIDE]) + _WORD.pack(len(lengths)) + b"".join(map(_WORD.pack, lengths))
-    return (head, pickled, *views)
+    return (head, *pickled, *buffers)
+
+
+class _Pieces:
+    """A file for a pickler: what it writes is kept in pieces, a large bytes object as itself."""
+
+    def __init__(self) -> None:
+        self.written: list[Buffer] = []
+
+    def write(self, piece: Buffer) -> None:
+        self.written.append(piece if type(piece) is bytes else bytes(piece))
 
 
 def load(body: Buffer, what: str) -> Any:

@@ -241,7 +241,7 @@ class SessionPool(Executor):
         failed: NotPicklable | FrameTooLarge | None = None
         size = 0
         try:
-            parts = payload.dump((fn, args, kwargs), "the operation")
+            parts = payload.dump_call(fn, args, kwargs)
             size = len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
             if size > self._limit:
                 failed = FrameTooLarge("argument", size, self._limit)
@@ -251,17 +251,14 @@ class SessionPool(Executor):
             return self._failed(failed)
         future = PoolFuture(self._runtime, parts)
         cost: Any = fn if isinstance(fn, types.FunctionType) else type(fn)
-        task = Task(
-            future,
-            size=size,
-            cost=cost,
-            has_session=has_session,
-            key=key,
-            affinity=terms.affinity,
-            existing=existing,
-            deadline_s=terms.deadline_s,
-            idempotent=terms.idempotent,
-        )
+        task = Task(future, size=size, cost=cost)
+        task.deadline_s = terms.deadline_s
+        task.idempotent = terms.idempotent
+        if has_session:
+            task.has_session = True
+            task.key = key
+            task.affinity = terms.affinity
+            task.existing = existing
         self._runtime.submit(future, task)
         return future
 

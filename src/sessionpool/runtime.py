@@ -3,7 +3,7 @@
 **The lock** guards the core and every `Port`. User code never runs under it: what a core's method says is to be done
 to futures and subscribers is done after it is let go.
 
-**Who reads a worker's answers.** One thread at a time: `Port.is_read` is set under the lock by who takes that part, and
+**Who reads a worker's answers.** One thread at a time: `Port.read_by` is set under the lock by who takes that part, and
 cleared by the same thread. A client that waits for an operation takes it for the worker that holds it and blocks in the
 kernel on that very socket, so an answer wakes the one thread that wants it. Otherwise it is the background thread's, by
 `epoll`, one shot at a time: a port is armed whenever nobody reads it, and disarmed when a client begins to.
@@ -43,9 +43,9 @@ from typing import Any, Final
 
 from sessionpool import kernel, payload, progress
 from sessionpool.core import WAITING, Core, Drop, Effect, Forget, Kill, Publish, Resolve, Send, Start, Stop, Task
-from sessionpool.errors import MalformedFrame, PoolBroken, PoolClosed
+from sessionpool.errors import MalformedFrame, PoolBroken, PoolClosed, SessionPoolError
 from sessionpool.events import Event, Snapshot
-from sessionpool.future import PoolFuture
+from sessionpool.future import PoolFuture, States
 from sessionpool.nursery import Ended, Forked, Gone, Imported, ImportFailed, NotForked, Nursery, Threads
 from sessionpool.settings import Settings
 from sessionpool.wire import RECEIVE, TO_POOL, Buffer, Decoder, Frame, Kind, encode, encode_parts
@@ -92,11 +92,11 @@ class Port:
         "is_dead",
         "is_ended",
         "is_killed",
-        "is_read",
         "number",
         "out",
         "pid",
         "pidfd",
+        "read_by",
         "sock",
         "stat_fd",
         "words",
@@ -117,7 +117,7 @@ class Port:
         self.awaited_by: int | None = None
         """The client that is expected to come and read; it is left unarmed for."""
         self.awaited_since = 0.0
-        self.is_read = False
+        self.read_by: int | None = None
         self.is_ended = False
         """Whether nothing more comes over the wire."""
         self.is_dead = False
@@ -148,8 +148,8 @@ class Runtime:
         self._preload = preload
         self._initializer = initializer
         self._transport = transport
-        self.condition = threading.Condition()
-        """That of every future; its lock guards their states, and is taken within the pool's, never around it."""
+        self.states = States()
+        """Guards the states of all futures; taken within the pool's lock, never around it."""
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._core = Core(settings, random.Random())
@@ -159,6 +159,7 @@ class Runtime:
         self._wanted: list[int] = []
         """Workers to be forked as soon as there is a forkserver."""
         self._watchers = 0
+        self._changes = 0
         self._subscribers: list[Callable[[Event], object]] = []
         self._outbox: collections.deque[Event] = collections.deque()
         self._delivering = threading.Lock()
@@ -173,6 +174,7 @@ class Runtime:
         self._sampled_at = 0.0
         self._nursery_stopped_at: float | None = None
         self._close_wanted = False
+        self._torn: BaseException | None = None
         self.is_foreign = False
         """Whether this is a copy in a fork of the pool's process."""
         self._nursery: Nursery | None = Nursery(preload)
@@ -196,14 +198,22 @@ class Runtime:
         Raises:
             PoolClosed, PoolBroken, PoolSaturated: it was not taken.
         """
-        self._refuse_foreign()
+        if self.is_foreign:
+            self._refuse_foreign()
         future.task = task
         with self._lock:
-            later = self._perform(self._core.submit(_clock(), task))
+            try:
+                effects = self._core.submit(_clock(), task)
+                later = self._perform(effects) if effects or self._watchers else None
+            except SessionPoolError:
+                raise
+            except BaseException as error:
+                self._tear(error)
+                raise
             if self._core.due < self._sleeps_until:
                 self._ring()
         if later or self._outbox:
-            self._resolve(later)
+            self._resolve(later or ())
 
     def refuse_if_closed(self) -> None:
         """For what fails before it is taken in: a pool that takes nothing says that first.
@@ -236,31 +246,33 @@ class Runtime:
         until = None if timeout is None else _clock() + timeout
         with self._lock:
             port = future.port
-            if port is None or port.is_read or port.is_ended or self.is_foreign:
+            if port is None or port.read_by is not None or port.is_ended or self.is_foreign:
                 return timeout
-            port.is_read = True
+            client = threading.get_ident()
+            port.read_by = client
             port.awaited_by = None
-            self._waiting_clients.add(threading.get_ident())
+            if client not in self._waiting_clients:
+                self._waiting_clients.add(client)
             if port.armed:
                 self._arm(port)
         try:
-            while port.is_read:
+            while port.read_by == client:
                 if until is not None and not _readable(port.sock, until - _clock()):
                     break
                 if not self._receive(port, future):
                     break
         finally:
-            if port.is_read:
+            if port.read_by == client:
                 with self._lock:
                     self._leave(port)
         return None if until is None else max(0.0, until - _clock())
 
     def _leave(self, port: Port) -> None:
         """A client reads no more; the lock is held."""
-        port.is_read = False
+        port.read_by = None
         if port.out or self._core.is_at_work(port.number):
             self._arm(port)
-        if port.is_ended or port.is_dead or self._left:
+        if port.is_ended or port.is_dead:
             self._ring()
 
     def shutdown(self, *, wait: bool, cancel: bool, immediate: bool) -> None:
@@ -300,14 +312,23 @@ class Runtime:
             TimeoutError: none did in time.
         """
         self._refuse_foreign()
-        with self._changed:
+        until = None if timeout is None else _clock() + timeout
+        with self._lock:
             self._watchers += 1
-            try:
-                if self._changed.wait_for(lambda: predicate(self._core.snapshot()), timeout):
-                    return self._core.snapshot()
-            finally:
+        try:
+            while True:
+                with self._lock:
+                    seen = self._changes
+                    snapshot = self._core.snapshot()
+                if predicate(snapshot):
+                    return snapshot
+                left = None if until is None else until - _clock()
+                with self._lock:  # a change since the look is in the count, so it is not slept through
+                    if self._changes == seen and not self._changed.wait(left):
+                        raise TimeoutError(f"within {timeout:g} s the pool was not as awaited, but {snapshot}")
+        finally:
+            with self._lock:
                 self._watchers -= 1
-            raise TimeoutError(f"within {timeout:g} s the pool did not come to be as awaited: {self._core.snapshot()}")
 
     def subscribe(self, callback: Callable[[Event], object]) -> Callable[[], None]:
         """Have every event from now on told, in order; returns what ends it."""
@@ -348,8 +369,9 @@ class Runtime:
             elif isinstance(effect, Stop):
                 self._write(self._ports.get(effect.worker), Kind.STOP)
             elif isinstance(effect, Kill):
-                self._kill(self._ports.get(effect.worker))
+                later += self._perform(self._kill(effect.worker))
         if self._watchers:
+            self._changes += 1
             self._changed.notify_all()
         return later
 
@@ -365,11 +387,11 @@ class Runtime:
             future.port = port
             kind = _FORGET if task.closes else _OPEN if task.opens else _CALL
             parts = future.parts
-            if len(parts) == 1:
+            if len(parts) == 1 and len(parts[0]) < RECEIVE:
                 frames.append(encode(kind, number, task.sequence, task.epoch, 0, parts[0]))
             else:
                 frames += encode_parts(kind, number, task.sequence, task.epoch, 0, parts)
-        if not port.armed and not port.is_read and port.awaited_by is None:
+        if not port.armed and port.read_by is None and port.awaited_by is None:
             self._expect(port)
         self._put(port, frames)
 
@@ -441,7 +463,7 @@ class Runtime:
         """Have the background thread woken by what it is to do for a port: by nothing where a client reads it."""
         wanted = 0
         if not port.is_ended:
-            wanted = (0 if port.is_read or port.awaited_by else select.EPOLLIN) | (select.EPOLLOUT if port.out else 0)
+            wanted = (0 if port.read_by or port.awaited_by else select.EPOLLIN) | (select.EPOLLOUT if port.out else 0)
         if wanted != port.armed:
             port.armed = wanted
             self._epoll.modify(port.fd, wanted | select.EPOLLONESHOT)
@@ -480,12 +502,19 @@ class Runtime:
         self._epoll.register(nursery.socket, select.EPOLLIN)
         return nursery
 
-    def _kill(self, port: Port | None) -> None:
+    def _kill(self, number: int) -> list[Effect]:
+        port = self._ports.get(number)
         if port is not None:
             port.is_killed = True
             if port.pidfd is not None:
                 kernel.kill(port.pidfd)
             # Where it has no process yet, it is killed when it gets one.
+        elif number in self._wanted:
+            self._wanted.remove(number)
+            if self._nursery is not None:  # it has imported for longer than a worker may take: so would the next ones
+                self._nursery.kill()
+            return self._core.exited(_clock(), number, started=0, exit="it was never forked")
+        return []
 
     # --- answers ------------------------------------------------------------------------------------------------
 
@@ -501,9 +530,9 @@ class Runtime:
             room = port.decoder.room()
             if room is None:
                 # One call from the socket into the list: were it two, a signal's handler could raise between them (as
-                # Ctrl-C does), and an answer that the kernel has handed over would be lost.
+                # Ctrl-C does), and an answer that the kernel has handed over would be lost without a trace.
                 inbox.extend(map(port.sock.recv, _ONCE, (flags,)))
-                data = inbox[-1]
+                data = inbox[0]
                 frames = list(port.decoder.feed(data)) if data else None
                 inbox.clear()
             else:
@@ -517,6 +546,10 @@ class Runtime:
             return False
         except OSError:
             frames = None
+        except BaseException:
+            if inbox:  # what came is in nobody's hands any more
+                self._distrust(port, "its reader was interrupted while it took an answer")
+            raise
         if frames is None:
             with self._lock:
                 port.is_ended = True
@@ -528,18 +561,30 @@ class Runtime:
     def _digest(self, port: Port, frames: list[Frame], mine: PoolFuture | None) -> None:
         number = port.number
         with self._lock:
-            now = _clock()
-            if frames[0].sequence == 0:
-                later = []
-                for frame in frames:
-                    later += self._perform(self._told(now, number, frame))
-            else:
-                later = self._perform(self._core.replied(now, number, frames))
+            try:
+                now = _clock()
+                if frames[0].sequence == 0:
+                    later = []
+                    for frame in frames:
+                        later += self._perform(self._told(now, number, frame))
+                else:
+                    later = self._perform(self._core.replied(now, number, frames))
+            except BaseException as error:
+                self._tear(error)
+                raise
             if mine is not None and mine.port is not port:
                 self._leave(port)
             if self._core.due < self._sleeps_until:
                 self._ring()
         self._resolve(later, mine)
+
+    def _tear(self, error: BaseException) -> None:
+        """An exception came in the midst of the pool's decisions (a Ctrl-C, most likely): they cannot be trusted now.
+
+        Everybody is told so by the background thread, rather than that somebody waits for what nobody will bring.
+        """
+        self._torn = error
+        self._ring()
 
     def _told(self, now: float, number: int, frame: Frame) -> list[Effect]:
         if frame.kind == _READY:
@@ -559,14 +604,23 @@ class Runtime:
     # --- futures and subscribers; the lock is not held ----------------------------------------------------------
 
     def _resolve(self, later: Sequence[Resolve | Drop], mine: PoolFuture | None = None) -> None:
-        for effect in later:
-            future: PoolFuture = effect.task.payload
-            if mine is not None and future is not mine and future.has_callbacks and isinstance(effect, Resolve):
-                self._left.append(effect)
-            else:
-                _settle(effect, future)
+        if mine is None:
+            for effect in later:
+                _settle(effect, effect.task.payload)
+        else:
+            self._resolve_for(mine, later)
         if self._outbox:
             self._deliver()
+
+    def _resolve_for(self, mine: PoolFuture, later: Sequence[Resolve | Drop]) -> None:
+        """As a client that waits for one of them: what has callbacks of others is left to the background thread."""
+        for effect in later:
+            future: PoolFuture = effect.task.payload
+            if future is not mine and future.has_callbacks and isinstance(effect, Resolve):
+                self._left.append(effect)
+                self._ring()
+            else:
+                _settle(effect, future)
 
     def _deliver(self) -> None:
         """Tell the subscribers, one thread at a time; who finds another at it leaves it to that one.
@@ -604,7 +658,7 @@ class Runtime:
                 return False
             until = min(self._core.due, self._sampled_at + self._sample_s if self._ports else now + _LONGEST_S)
             until = min([until, *(port.bury_at for port in self._ports.values() if port.bury_at is not None)])
-            if now < self._alert_until:
+            if self._awaited or now < self._alert_until:
                 self._look_for_clients(now)
                 until = min(until, now + _TRUST_S)
             self._sleeps_until = until
@@ -632,14 +686,15 @@ class Runtime:
                 return
             if mask & select.EPOLLOUT:
                 self._flush(port)
-            reads = bool(mask & ~select.EPOLLOUT) and not port.is_read and not port.is_ended
-            port.is_read = port.is_read or reads
+            reads = bool(mask & ~select.EPOLLOUT) and port.read_by is None and not port.is_ended
+            if reads:
+                port.read_by = self._thread.ident
         if reads:
             try:
                 self._receive(port, None)
             finally:
                 with self._lock:
-                    port.is_read = False
+                    port.read_by = None
                     self._arm(port)
         else:
             with self._lock:
@@ -655,7 +710,7 @@ class Runtime:
             self._wake_reader(port)
 
     def _wake_reader(self, port: Port) -> None:
-        if port.is_read:  # where a child of the worker holds its end, the client would wait for that child
+        if port.read_by is not None:  # where a child of the worker holds its end, the client would wait for that child
             with contextlib.suppress(OSError):
                 port.sock.shutdown(socket.SHUT_RDWR)
 
@@ -727,11 +782,13 @@ class Runtime:
 
     def _tidy(self) -> None:
         """Bury the dead, let time pass, and look at the workers now and then."""
+        if self._torn is not None:
+            raise self._torn
         if self._close_wanted:
             self._close_wanted = False
             self.shutdown(wait=False, cancel=False, immediate=False)
         for port in list(self._ports.values()):
-            if port.is_dead and not port.is_read and (port.exit is not None or self._has_waited(port)):
+            if port.is_dead and (port.exit is not None or self._has_waited(port)) and self._takes(port):
                 self._bury(port)
             elif port.is_ended and not port.is_dead:
                 self._await_death(port)
@@ -742,6 +799,14 @@ class Runtime:
         self._resolve(later)
         if samples:
             self._sample()
+
+    def _takes(self, port: Port) -> bool:
+        """Become a port's reader, where it has none."""
+        with self._lock:
+            if port.read_by is not None:
+                return False
+            port.read_by = threading.get_ident()
+            return True
 
     def _has_waited(self, port: Port) -> bool:
         return self._nursery is None or (port.bury_at is not None and _clock() >= port.bury_at)
@@ -759,8 +824,6 @@ class Runtime:
 
     def _bury(self, port: Port) -> None:
         """A worker is surely gone: first the answers that it left, and only then how far it had come."""
-        with self._lock:
-            port.is_read = True
         while not port.is_ended and self._receive(port, None):
             pass
         with self._lock:
@@ -807,8 +870,7 @@ class Runtime:
         nursery = self._nursery
         if nursery is None:
             return
-        with open(f"/proc/{nursery.pid}/stat", "rb") as file:
-            is_stopped, _ = _look_at(file.fileno())
+        is_stopped, _ = _look_at(nursery.stat_fd)
         if not is_stopped:
             self._nursery_stopped_at = None
         elif self._nursery_stopped_at is None:
@@ -857,7 +919,12 @@ class Runtime:
         self.is_foreign = True
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self.condition = threading.Condition()
+        self.states._at_fork_reinit()  # another thread may have held it
+        for task in self._core.unresolved():
+            future: PoolFuture = task.payload
+            future._done_callbacks.clear()  # they are the parent's to run: an event loop's, for example
+            future._waiters.clear()
+            future.set_exception(PoolClosed("the pool belongs to the process that this one was forked from"))
         for port in self._ports.values():
             port.sock.close()
             for fd in (port.pidfd, port.stat_fd):
@@ -866,7 +933,6 @@ class Runtime:
         self._epoll.close()
         os.close(self._bell)
         if self._nursery is not None:
-            os.close(self._nursery.pidfd)
             self._nursery.disown()
 
 
@@ -874,6 +940,7 @@ def _settle(effect: Resolve | Drop, future: PoolFuture) -> None:
     """Hand an operation's end to its client."""
     taken = future.is_taken
     future.parts = ()
+    future.task = effect.task.payload = None  # they hold each other, and a deadline may hold the task for long
     if isinstance(effect, Drop):
         if taken:
             future.set_exception(PoolClosed("the pool was shut down before the operation, interrupted once, went on"))

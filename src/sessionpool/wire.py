@@ -1,8 +1,9 @@
 """The frames between the pool and a worker: how they are written, and how they are read out of a stream of bytes.
 
-A frame is a header and a body. The header ends with two checksums: one of the fields before it, so that a length is
-believed only once it is known to be whole (a flipped bit in it would else make the reader wait for bytes that nobody
-sends), and one of fields and body together. Nothing is unpickled, and no field acted on, before both are right.
+A frame is a header and a body. The header begins with two checksums: one of fields and body together, and one of the
+fields alone. Nothing is unpickled, and no field acted on, before the first is right. The second is for a frame that is
+not all there: a length is waited for only once it is known to be whole, since a flipped bit in it would else make the
+reader wait for bytes that nobody sends.
 """
 
 import mmap
@@ -22,8 +23,8 @@ RECEIVE: Final = 1 << 16
 
 _FIELDS: Final = struct.Struct("<IHHQQQQQ")
 _SUMS: Final = struct.Struct("<II")
-_HEADER: Final = struct.Struct("<IHHQQQQQII")
-FIELDS_SIZE: Final = _FIELDS.size
+_HEADER: Final = struct.Struct("<IIIHHQQQQQ")
+SUMS_SIZE: Final = _SUMS.size
 HEADER_SIZE: Final = _HEADER.size
 _LARGE: Final = RECEIVE
 _crc32 = zlib.crc32
@@ -90,7 +91,7 @@ def encode(kind: int, incarnation: int, sequence: int = 0, epoch: int = 0, note:
     """A small frame in one piece."""
     fields = _pack_fields(MAGIC, kind, 0, len(body), incarnation, sequence, epoch, note)
     head = _crc32(fields)
-    return fields + _pack_sums(head, _crc32(body, head)) + body
+    return _pack_sums(_crc32(body, head), head) + fields + body
 
 
 def encode_parts(
@@ -101,7 +102,7 @@ def encode_parts(
     head = total = _crc32(fields)
     for part in parts:
         total = _crc32(part, total)
-    return [fields + _pack_sums(head, total), *parts]
+    return [_pack_sums(total, head) + fields, *parts]
 
 
 class Decoder:
@@ -159,26 +160,27 @@ class Decoder:
             view = memoryview(data)
             while end - at >= HEADER_SIZE:
                 header = _unpack_header(data, at)
-                magic, kind, reserved, size, owner, sequence, epoch, note, head, total = header
-                if magic != MAGIC or _crc32(view[at : at + FIELDS_SIZE]) != head:
-                    raise MalformedFrame("the header is damaged, or none")
+                total, head, magic, kind, reserved, size, owner, sequence, epoch, note = header
+                start = at + HEADER_SIZE
+                after = start + size
+                if after <= end:
+                    if _crc32(view[at + SUMS_SIZE : after]) != total:
+                        raise MalformedFrame("it is damaged, or none")
+                elif _crc32(view[at + SUMS_SIZE : start]) != head:
+                    raise MalformedFrame("its header is damaged, or none")
+                if magic != MAGIC or kind not in kinds or reserved:
+                    raise MalformedFrame(f"kind {kind} does not come from this side")
                 if owner != incarnation:
                     raise MalformedFrame(f"it names incarnation {owner}, and this is {incarnation}")
-                if kind not in kinds or reserved:
-                    raise MalformedFrame(f"kind {kind} does not come from this side")
                 if size > self._limit:
                     raise MalformedFrame(f"a body of {size} bytes, and {self._limit} is the most")
-                start = at + HEADER_SIZE
-                if end - start < size:
+                if after > end:
                     if size < _LARGE:
                         break
                     self._begin_large(header, view[start:])
                     return
-                body = view[start : start + size]
-                if _crc32(body, head) != total:
-                    raise MalformedFrame("the body is damaged")
-                at = start + size
-                yield Frame(kind, owner, sequence, epoch, note, body)
+                at = after
+                yield Frame(kind, owner, sequence, epoch, note, view[start:after])
             self._held = bytes(view[at:])
         except MalformedFrame as error:
             self._torn = error
@@ -202,15 +204,15 @@ class Decoder:
     def _begin_large(self, header: tuple[int, ...], start: memoryview) -> None:
         """Receive a large body into memory of its own, which is backed by real pages only as it is filled."""
         self._header = header
-        self._body = mmap.mmap(-1, header[3])
+        self._body = mmap.mmap(-1, header[5])
         self._body[: len(start)] = bytes(start)
         self._filled = len(start)
-        self._crc = _crc32(start, header[8])
+        self._crc = _crc32(start, header[1])
 
     def _finish_large(self) -> Frame:
         body, self._body = self._body, None
         assert body is not None  # noqa: S101 - by its only caller
-        _, kind, _, _, owner, sequence, epoch, note, _, total = self._header
+        total, _, _, kind, _, _, owner, sequence, epoch, note = self._header
         if self._crc != total:
             self._torn = MalformedFrame("the body is damaged")
             raise self._torn

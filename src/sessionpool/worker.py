@@ -86,6 +86,7 @@ class _Worker:
         self._words = words
         self._incarnation = incarnation
         self._limit = limit
+        self._decoder = Decoder(incarnation, TO_WORKER, limit)
         self._states: dict[int, dict[str, Any]] = {}
         self.is_disowned = False
         """Whether this is a fork that user code has made of the worker: it must not answer in its name."""
@@ -99,39 +100,34 @@ class _Worker:
     def run(self) -> int:
         """Take frame after frame; returns the exit status."""
         try:
-            for frame in self._frames():
-                kind = frame.kind
-                if kind in (_CALL, _OPEN):
-                    self._carry_out(frame)
-                elif kind == _FORGET:
-                    self._forget(frame)
-                elif kind == _STOP:
-                    return 0
-                elif not self._initialise(frame.body):
-                    return 1
-                if self.is_disowned:
-                    return 0
+            while (frames := self._receive()) is not None:
+                for frame in frames:
+                    kind = frame.kind
+                    if kind in (_CALL, _OPEN):
+                        self._carry_out(frame)
+                    elif kind == _FORGET:
+                        self._forget(frame)
+                    elif kind == _STOP:
+                        return 0
+                    elif not self._initialise(frame.body):
+                        return 1
+                    if self.is_disowned:
+                        return 0
         except MalformedFrame as error:
             self._send(Kind.FAILED, 0, 0, 0, (f"it was sent a {error}".encode(),))
             return 1
         return 0
 
-    def _frames(self) -> Iterator[Frame]:
-        decoder = Decoder(self._incarnation, TO_WORKER, self._limit)
-        sock = self._sock
-        while True:
-            room = decoder.room()
-            if room is None:
-                data = sock.recv(RECEIVE)
-                if not data:
-                    return
-                yield from decoder.feed(data)
-            else:
-                size = sock.recv_into(room)
-                room.release()
-                if not size:
-                    return
-                yield from decoder.received(size)
+    def _receive(self) -> Iterator[Frame] | None:
+        """The frames that are whole with what comes next; None at the end of the stream."""
+        decoder = self._decoder
+        room = decoder.room()
+        if room is None:
+            data = self._sock.recv(RECEIVE)
+            return decoder.feed(data) if data else None
+        with room:
+            size = self._sock.recv_into(room)
+        return decoder.received(size) if size else None
 
     def _initialise(self, body: Buffer) -> bool:
         try:

@@ -79,7 +79,7 @@ def test_what_is_neither_bundled_nor_a_factory_is_refused_with_what_there_is(nam
         find_target(name)
     assert str(caught.value) == (
         f"unknown target {name!r}: name one of loky, multiprocessing-pool, pebble, process-pool-executor, "
-        "thread-pool-executor, or module:factory (or script.py:factory) of your own"
+        "sessionpool, thread-pool-executor, or module:factory (or script.py:factory) of your own"
     )
 
 

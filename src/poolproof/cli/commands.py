@@ -31,7 +31,7 @@ from poolproof.report import (
     write_page,
 )
 
-DEFAULT_TARGET: Final = "process-pool-executor"
+DEFAULT_TARGET: Final = "sessionpool"
 DEFAULT_LAYER: Final = 3
 STATUS: Final[dict[Verdict, int]] = {"kept": KEPT, "broken": BROKEN, "unknown": COULD_NOT_TELL}
 
