@@ -37,6 +37,9 @@ from sessionpool.wire import Frame, Kind
 PREFETCH_S: Final = 0.001
 """How much work a worker may hold in advance, by what its kind took before."""
 
+RECALL_S: Final = 0.02
+"""How long a worker may be at one operation before what it holds in advance is recalled: the estimate was wrong."""
+
 _PREFETCH_MOST: Final = 256
 _PREFETCH_SIZE: Final = 1 << 14
 _OVERHEAD_S: Final = 5e-6
@@ -50,6 +53,7 @@ _GRAVES: Final = 100_000
 _NEVER: Final = math.inf
 
 _REFUSED: Final = int(Kind.REFUSED)
+_RETURNED: Final = int(Kind.RETURNED)
 
 State = Literal["starting", "ready", "busy", "stalled", "stopping"]
 Phase = Literal["open", "closing", "broken"]
@@ -162,6 +166,7 @@ class _Worker:
     __slots__ = (
         "born_at",
         "doom",
+        "head_at",
         "is_draining",
         "is_old",
         "load_s",
@@ -170,6 +175,7 @@ class _Worker:
         "pid",
         "progress_at",
         "progress_seen",
+        "recalling",
         "seen_at",
         "sent",
         "sequence",
@@ -188,6 +194,9 @@ class _Worker:
         self.since = self.born_at = now
         self.sent: deque[Task] = deque()
         self.load_s = 0.0
+        self.head_at = now
+        """Since when it is at the first of those."""
+        self.recalling: tuple[int, int] | None = None
         self.sequence = 0
         self.waiting: list[tuple[int, Task]] = []
         self.sessions: dict[int, _Session] = {}
@@ -247,6 +256,14 @@ class Kill(NamedTuple):
     worker: int
 
 
+class Recall(NamedTuple):
+    """Have a worker not begin what has these sequence numbers; once it surely sees that, tell `recalled`."""
+
+    worker: int
+    first: int
+    last: int
+
+
 class Resolve(NamedTuple):
     """An operation is over: the frame that answers it, or the error that it ends with; None for a session closed."""
 
@@ -269,7 +286,7 @@ class Publish(NamedTuple):
 _NOTHING: Final[list["Effect"]] = []
 """Shared by all that have nothing to be done; most do."""
 
-Effect = Start | Send | Forget | Stop | Kill | Resolve | Drop | Publish
+Effect = Start | Send | Forget | Stop | Kill | Recall | Resolve | Drop | Publish
 
 
 class Core:
@@ -382,6 +399,10 @@ class Core:
                 raise PoolBroken(self._broken.reason, self._broken.last_words)
             raise PoolClosed("the pool was shut down and takes no more operations")
 
+    def look_up(self, key: Hashable) -> bool:
+        """Whether there is a session of this key, or was; raises what the key's own comparison does."""
+        return key in self._sessions or key in self._graves
+
     def withdraw(self, now: float, task: Task) -> list[Effect]:
         """Its client has cancelled an operation; nothing happens where it is sent already."""
         if task.state == WAITING and task.number:
@@ -402,6 +423,8 @@ class Core:
         if it is not None and it.state == "starting" and it.doom is None:
             self._failures = 0
             self._last_words.clear()
+            if self.settings.recycling.age_s is not None:
+                self._wake(it.born_at + self.settings.recycling.age_s)
             self._turn(now, it, "ready")
             self._serve(now, it)
         return self._done()
@@ -413,10 +436,16 @@ class Core:
             return self._done()
         sent = it.sent
         for frame in frames:
+            if frame.kind == _RETURNED and not self._is_held(it, frame):
+                continue  # it was taken back already
             if not sent or sent[0].sequence != frame.sequence or sent[0].epoch != frame.epoch:
                 self._doom(now, it, f"it answered operation {frame.sequence}, which it was not at")
                 break
             task = sent.popleft()
+            it.head_at = now
+            if frame.kind == _RETURNED:
+                self._take_back(it, [task])
+                continue
             if task.estimate != _NEVER:
                 it.load_s -= task.estimate
             it.operations += 1
@@ -482,10 +511,12 @@ class Core:
             elif task.sequence > started:
                 task.attempts -= 1
                 again.append(task)
+                self._tell(now, "operation", "again", it, task=task, detail="it was not begun")
             elif task.closes:
                 again.append(task)  # the state is gone with its worker, which is all that was asked for
             elif task.idempotent and task.attempts <= self.settings.restarts.max_retries:
                 again.append(task)
+                self._tell(now, "operation", "again", it, task=task, detail=reason)
             else:
                 error = WorkerDied(reason, pid=it.pid, exit=exit, attempts=task.attempts)
                 self._fail(now, task, error)
@@ -503,6 +534,24 @@ class Core:
         it = self._workers.get(worker)
         if it is not None:
             self._doom(now, it, reason)
+        return self._done()
+
+    def recalled(self, now: float, worker: int, begun: int) -> list[Effect]:
+        """A worker surely sees what was recalled; what it had not begun by now, it never will.
+
+        Args:
+            now: the time.
+            worker: its number.
+            begun: the sequence number of the operation that it last began.
+        """
+        it = self._workers.get(worker)
+        if it is not None and it.recalling is not None:
+            (first, last), it.recalling = it.recalling, None
+            back: list[Task] = []
+            while it.sent and first <= it.sent[-1].sequence <= last and it.sent[-1].sequence > begun:
+                back.insert(0, it.sent.pop())
+            self._take_back(it, back)
+            self._refill(now)
         return self._done()
 
     def start_failed(self, now: float, worker: int, words: str) -> list[Effect]:
@@ -776,6 +825,8 @@ class Core:
             if not it.sent and it.state != "stopping":
                 self._stop(now, it, it.why_leaving)
             return
+        if self._deadlines and self._deadlines[0][0] <= now:
+            self._expire_operations(now)  # nothing is begun after its deadline because the tick is late
         if not (self._queue or it.waiting or self._hinting):
             if not it.sent and it.state != "ready":
                 self._turn(now, it, "ready")
@@ -791,6 +842,8 @@ class Core:
                 batch.append(task)
         if batch:
             self._effects.append(Send(it.number, batch))
+            if len(it.sent) > 1:
+                self._wake(it.head_at + RECALL_S)
         elif not it.sent and it.state != "ready":
             self._turn(now, it, "ready")
 
@@ -836,6 +889,8 @@ class Core:
         task.estimate = self._estimates.get(task.cost, _NEVER)
         if task.estimate != _NEVER:
             it.load_s += task.estimate
+        if not it.sent:
+            it.head_at = now
         it.sent.append(task)
         if it.state == "ready":
             self._turn(now, it, "busy")
@@ -847,6 +902,30 @@ class Core:
         for it in list(self._idle.values()):
             if it.state == "ready":
                 self._serve(now, it)
+
+    def _is_held(self, it: _Worker, frame: Frame) -> bool:
+        return bool(it.sent) and it.sent[0].sequence == frame.sequence
+
+    def _take_back(self, it: _Worker, tasks: list[Task]) -> None:
+        """What a living worker was sent, and will not begin, waits again."""
+        for task in tasks:
+            task.attempts -= 1
+            if task.estimate != _NEVER:
+                it.load_s -= task.estimate
+            if task.session is not None:
+                task.session.sent -= 1
+                if task.session.worker is it:
+                    heappush(it.waiting, (task.number, task))
+        self._give_back(tasks)
+
+    def _recall(self, now: float, it: _Worker) -> None:
+        """An operation takes longer than what was sent behind it can wait."""
+        at = it.head_at + RECALL_S
+        if now < at:
+            self._wake(at)
+        elif it.recalling is None:
+            it.recalling = (it.sent[1].sequence, it.sent[-1].sequence)
+            self._effects.append(Recall(it.number, *it.recalling))
 
     def _give_back(self, tasks: list[Task]) -> None:
         """Back to the front of where they waited, in their order; what belongs to a session waits for its worker."""
@@ -1143,7 +1222,7 @@ class Core:
         while deadlines and (deadlines[0][0] <= now or deadlines[0][2].state == DONE):
             task = heappop(deadlines)[2]
             if task.state == WAITING:
-                self._fail_late(now, task, started=False, pid=None)
+                self._fail_late(now, task, started=task.attempts > 0, pid=None)
             elif task.state == SENT:
                 holder = next(it for it in self._workers.values() if task in it.sent)
                 self._doom(now, holder, "an operation passed its deadline", task)
@@ -1159,8 +1238,9 @@ class Core:
                 self._doom(now, it, f"it was not ready within {timing.start_s:g} s")
             else:
                 self._wake(it.since + timing.start_s)
-                if self.settings.recycling.age_s is not None:
-                    self._wake(it.born_at + self.settings.recycling.age_s)
+                age_s = self.settings.recycling.age_s
+                if age_s is not None and it.born_at + age_s > now:
+                    self._wake(it.born_at + age_s)
         elif it.state == "stopping":
             if now >= it.since + timing.stop_s:
                 self._doom(now, it, f"it had not left within {timing.stop_s:g} s")
@@ -1171,6 +1251,8 @@ class Core:
                 self._age(now, it)
             else:
                 self._wake(it.born_at + self.settings.recycling.age_s)
+        if len(it.sent) > 1:
+            self._recall(now, it)
         if it.is_old and not it.is_draining:
             self._age(now, it)
             self._wake(now + timing.stall_s)

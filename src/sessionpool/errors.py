@@ -139,7 +139,7 @@ class SessionLost(SessionPoolError):
     advice = "close() the session to begin a new one under the same key, or give it the affinity `restart`"
 
     def __init__(self, key: Hashable, reason: str, *, pid: int | None = None, epoch: int = 0) -> None:
-        super().__init__(f"session {key!r}: {reason}; {self.advice}")
+        super().__init__(f"session {_named(key)}: {reason}; {self.advice}")
         self.key = key
         self.reason = reason
         self.pid = pid
@@ -212,6 +212,13 @@ class RemoteTraceback(Exception):
 
     def __str__(self) -> str:
         return f'\n"""\n{self.text}"""'
+
+
+def _named(key: Hashable) -> str:
+    try:
+        return repr(key)
+    except Exception:  # it is the user's, and this is no moment to fail
+        return f"<{type(key).__name__} without a representation>"
 
 
 def _remake(kind: type[Exception], args: tuple[object, ...], fields: dict[str, object]) -> Exception:

@@ -27,6 +27,7 @@ import struct
 import sys
 import threading
 import traceback
+import types
 import warnings
 from multiprocessing import spawn
 from typing import Any, Final, NoReturn
@@ -79,12 +80,14 @@ def _offer_main(main: dict[str, Any]) -> None:
     def of_main(name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
+        if not main:
+            raise AttributeError(f"{name}: the main program has no file that it could be imported from")
         _import_main(main)
         return getattr(sys.modules[MAIN], name)
 
-    stub = sys.modules[MAIN]
-    stub.__dict__.clear()
-    stub.__dict__.update(__name__=MAIN, __getattr__=of_main, _import=lambda: _import_main(main))
+    stub = types.ModuleType(MAIN)
+    stub.__dict__.update(__getattr__=of_main, _import=lambda: _import_main(main))
+    sys.modules[MAIN] = stub
 
 
 def _import(module: str) -> None:

@@ -65,7 +65,10 @@ class PoolFuture(Future[Any]):
         super().add_done_callback(fn)
 
     def cancel(self) -> bool:
-        """Cancel the operation where no worker has taken it yet."""
+        """Cancel the operation where no worker has taken it yet; the closing of a session cannot be taken back."""
+        task = self.task
+        if task is not None and task.closes:
+            return False
         # Out of the pool's hands first, under the pool's lock: from then on nobody but this call can resolve it. The
         # other way round a worker could be handed an operation that its client believes cancelled.
         is_ours = self.runtime.withdraw(self)

@@ -1,6 +1,7 @@
 """The pool's side of its forkserver: one process, brought up with what it shall import, and asked for workers."""
 
 import contextlib
+import fcntl
 import os
 import pickle
 import select
@@ -70,6 +71,8 @@ Message = Imported | Threads | ImportFailed | Forked | NotForked | Ended | Gone
 def main_of_this_process() -> dict[str, Any]:
     """How `__main__` can be imported elsewhere, as multiprocessing's spawn does it; empty where it cannot."""
     data = spawn.get_preparation_data("sessionpool")
+    if not os.path.isfile(data.get("init_main_from_path", __file__)):
+        return {}  # it was typed, or piped in
     return {key: data[key] for key in ("init_main_from_name", "init_main_from_path") if key in data}
 
 
@@ -86,14 +89,16 @@ class Nursery:
         config_fd = os.memfd_create("sessionpool-config")
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         me = os.pidfd_open(os.getpid())
+        fds: list[int] = []
         try:
             with open(config_fd, "wb", closefd=False) as file:
                 pickle.dump(config, file)
             os.lseek(config_fd, 0, os.SEEK_SET)
-            fds = (theirs.fileno(), me, config_fd)
+            # Above the standard streams: where those are closed, these would have their places, and be overwritten.
+            fds += (fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3) for fd in (theirs.fileno(), me, config_fd))
             flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined] # as multiprocessing does
             self._process = subprocess.Popen(
-                [sys.executable, *flags, "-c", _PROGRAM.format(root=_ROOT, fds=fds)],
+                [sys.executable, *flags, "-c", _PROGRAM.format(root=_ROOT, fds=tuple(fds))],
                 pass_fds=fds,
                 stdin=subprocess.DEVNULL,
             )
@@ -102,8 +107,8 @@ class Nursery:
             raise
         finally:
             theirs.close()
-            os.close(me)
-            os.close(config_fd)
+            for fd in (me, config_fd, *fds):
+                os.close(fd)
         self.socket = mine
         self.pid = self._process.pid
         self.pidfd = os.pidfd_open(self.pid)

@@ -22,6 +22,8 @@ _BESIDE: Final = 1
 _LARGE: Final = 1 << 16
 """From where on a pickler hands a bytes object on as it is, where it is asked to."""
 
+_LONGEST_LINE: Final = 2000
+
 _dumps = pickle.dumps
 _loads = pickle.loads
 
@@ -60,10 +62,18 @@ def _dump(value: Any, what: str, *, has_large: bool) -> tuple[Buffer, ...]:
             return pickled
         buffers = [bytes(buffer.raw()) for buffer in beside]
     except Exception as error:
-        raise NotPicklable(f"{what} does not pickle: {type(error).__name__}: {error}") from error
+        raise NotPicklable(f"{what} does not pickle: {_in_short(error)}") from error
     lengths = [sum(map(len, pickled)), *map(len, buffers)]
     head = bytes([_BESIDE]) + _WORD.pack(len(lengths)) + b"".join(map(_WORD.pack, lengths))
     return (head, *pickled, *buffers)
+
+
+def _in_short(error: BaseException) -> str:
+    """An error of the user's own as a line: one that crosses whatever its size, and even where it cannot be said."""
+    try:
+        return f"{type(error).__name__}: {error}"[:_LONGEST_LINE]
+    except Exception:
+        return type(error).__name__
 
 
 class _Pieces:
@@ -98,7 +108,7 @@ def load(body: Buffer, what: str) -> Any:
     except BaseException as error:  # a class's own `__setstate__` may raise anything
         if isinstance(error, KeyboardInterrupt):
             raise
-        raise NotUnpicklable(f"{what} does not unpickle: {type(error).__name__}: {error}") from error
+        raise NotUnpicklable(f"{what} does not unpickle: {_in_short(error)}") from error
 
 
 def dump_error(error: BaseException) -> tuple[Buffer, ...]:

@@ -42,13 +42,27 @@ from itertools import chain
 from typing import Any, Final
 
 from sessionpool import kernel, payload, progress
-from sessionpool.core import WAITING, Core, Drop, Effect, Forget, Kill, Publish, Resolve, Send, Start, Stop, Task
+from sessionpool.core import (
+    WAITING,
+    Core,
+    Drop,
+    Effect,
+    Forget,
+    Kill,
+    Publish,
+    Recall,
+    Resolve,
+    Send,
+    Start,
+    Stop,
+    Task,
+)
 from sessionpool.errors import MalformedFrame, PoolBroken, PoolClosed, SessionPoolError
 from sessionpool.events import Event, Snapshot
 from sessionpool.future import PoolFuture, States
 from sessionpool.nursery import Ended, Forked, Gone, Imported, ImportFailed, NotForked, Nursery, Threads
 from sessionpool.settings import Settings
-from sessionpool.wire import RECEIVE, TO_POOL, Buffer, Decoder, Frame, Kind, encode, encode_parts
+from sessionpool.wire import MARGIN, RECEIVE, TO_POOL, Buffer, Decoder, Frame, Kind, encode, encode_parts
 
 Transport = Callable[[], tuple[socket.socket, socket.socket]]
 
@@ -97,6 +111,7 @@ class Port:
         "pid",
         "pidfd",
         "read_by",
+        "recalled_at",
         "sock",
         "stat_fd",
         "words",
@@ -107,7 +122,7 @@ class Port:
         self.sock = sock
         self.fd = sock.fileno()
         self.words = words
-        self.decoder = Decoder(number, TO_POOL, limit + 1024)
+        self.decoder = Decoder(number, TO_POOL, limit + MARGIN)
         self.inbox: list[bytes] = []
         self.out: collections.deque[memoryview] = collections.deque()
         self.armed = 0
@@ -124,6 +139,7 @@ class Port:
         """Whether the process has surely ended."""
         self.is_killed = False
         self.exit: str | None = None
+        self.recalled_at: float | None = None
         self.bury_at: float | None = None
         """Until when the word of its end is waited for; or, where it lives, until when its death is."""
 
@@ -202,6 +218,8 @@ class Runtime:
             self._refuse_foreign()
         future.task = task
         with self._lock:
+            if task.has_session:  # a key's own comparison may raise: now, when nothing has been changed
+                self._core.look_up(task.key)
             try:
                 effects = self._core.submit(_clock(), task)
                 later = self._perform(effects) if effects or self._watchers else None
@@ -368,6 +386,8 @@ class Runtime:
                 self._write(self._ports.get(effect.worker), Kind.FORGET, epoch=effect.epoch)
             elif isinstance(effect, Stop):
                 self._write(self._ports.get(effect.worker), Kind.STOP)
+            elif isinstance(effect, Recall):
+                later += self._perform(self._recall(effect))
             elif isinstance(effect, Kill):
                 later += self._perform(self._kill(effect.worker))
         if self._watchers:
@@ -482,7 +502,7 @@ class Runtime:
         try:
             words_fd = progress.make()
             port = Port(number, mine, progress.open_words(words_fd), self._settings.max_frame_bytes)
-            nursery.fork(number, self._settings.max_frame_bytes + 1024, theirs.fileno(), words_fd)
+            nursery.fork(number, self._settings.max_frame_bytes, theirs.fileno(), words_fd)
             self._epoll.register(port.fd, select.EPOLLONESHOT)
         except OSError as error:
             mine.close()
@@ -501,6 +521,16 @@ class Runtime:
         self._nursery_stopped_at = None
         self._epoll.register(nursery.socket, select.EPOLLIN)
         return nursery
+
+    def _recall(self, effect: Recall) -> list[Effect]:
+        now = _clock()
+        port = self._ports.get(effect.worker)
+        if port is None or port.words[progress.BEGUN] >= effect.first:
+            # It is us who are late: it has long begun what is to be recalled, and its answers lie in its socket.
+            return self._core.recalled(now, effect.worker, effect.last)
+        port.words[progress.RECALLED] = progress.span(effect.first, effect.last)
+        port.recalled_at = now
+        return []
 
     def _kill(self, number: int) -> list[Effect]:
         port = self._ports.get(number)
@@ -657,7 +687,11 @@ class Runtime:
             if self._core.is_over and not self._ports:
                 return False
             until = min(self._core.due, self._sampled_at + self._sample_s if self._ports else now + _LONGEST_S)
-            until = min([until, *(port.bury_at for port in self._ports.values() if port.bury_at is not None)])
+            for it in self._ports.values():
+                if it.bury_at is not None:
+                    until = min(until, it.bury_at)
+                if it.recalled_at is not None:
+                    until = min(until, it.recalled_at + progress.SETTLE_S)
             if self._awaited or now < self._alert_until:
                 self._look_for_clients(now)
                 until = min(until, now + _TRUST_S)
@@ -788,6 +822,8 @@ class Runtime:
             self._close_wanted = False
             self.shutdown(wait=False, cancel=False, immediate=False)
         for port in list(self._ports.values()):
+            if port.recalled_at is not None:
+                self._look_at_recall(port)
             if port.is_dead and (port.exit is not None or self._has_waited(port)) and self._takes(port):
                 self._bury(port)
             elif port.is_ended and not port.is_dead:
@@ -799,6 +835,17 @@ class Runtime:
         self._resolve(later)
         if samples:
             self._sample()
+
+    def _look_at_recall(self, port: Port) -> None:
+        """Once the worker surely sees what was recalled, see what of it was begun nevertheless."""
+        with self._lock:
+            now = _clock()
+            if port.recalled_at is None or now < port.recalled_at + progress.SETTLE_S:
+                return
+            port.recalled_at = None
+            begun = port.words[progress.BEGUN]
+            later = self._perform(self._core.recalled(now, port.number, begun))
+        self._resolve(later)
 
     def _takes(self, port: Port) -> bool:
         """Become a port's reader, where it has none."""

@@ -18,6 +18,9 @@ from sessionpool.errors import MalformedFrame
 Buffer = bytes | bytearray | memoryview | mmap.mmap
 
 MAGIC: Final = 0x50535031
+MARGIN: Final = 1 << 16
+"""What a frame may carry beyond the limit for users' bodies: the pool's own words."""
+
 RECEIVE: Final = 1 << 16
 """How much is read at once: more would cost an allocation from the system, each time."""
 
@@ -61,6 +64,8 @@ class Kind(IntEnum):
     """The worker does not hold the epoch, and the operation was not run."""
     FORGOTTEN = 13
     """The epoch's state is destroyed."""
+    RETURNED = 14
+    """The operation was recalled, and was not run."""
 
 
 TO_WORKER: Final = frozenset({Kind.INIT, Kind.CALL, Kind.OPEN, Kind.FORGET, Kind.STOP})

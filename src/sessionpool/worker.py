@@ -21,7 +21,7 @@ from typing import Any, Final, NoReturn
 
 from sessionpool import payload, progress
 from sessionpool.errors import FrameTooLarge, MalformedFrame, NotPicklable, NotUnpicklable, SessionPoolError
-from sessionpool.wire import RECEIVE, TO_WORKER, Buffer, Decoder, Frame, Kind, encode, encode_parts
+from sessionpool.wire import MARGIN, RECEIVE, TO_WORKER, Buffer, Decoder, Frame, Kind, encode, encode_parts
 
 _CALL: Final = int(Kind.CALL)
 _OPEN: Final = int(Kind.OPEN)
@@ -41,7 +41,7 @@ def serve(sock: socket.socket, words: memoryview, incarnation: int, limit: int) 
         sock: the worker's end of its wire.
         words: its progress.
         incarnation: its number.
-        limit: the largest body of a frame, in bytes.
+        limit: the largest result, in bytes.
     """
     signal.signal(signal.SIGINT, _ignore)  # a Ctrl-C is the parent's; a handler, unlike SIG_IGN, ends with an exec
     worker = _Worker(_lift(sock), words, incarnation, limit)
@@ -86,7 +86,7 @@ class _Worker:
         self._words = words
         self._incarnation = incarnation
         self._limit = limit
-        self._decoder = Decoder(incarnation, TO_WORKER, limit)
+        self._decoder = Decoder(incarnation, TO_WORKER, limit + MARGIN)
         self._states: dict[int, dict[str, Any]] = {}
         self.is_disowned = False
         """Whether this is a fork that user code has made of the worker: it must not answer in its name."""
@@ -153,7 +153,12 @@ class _Worker:
     def _carry_out(self, frame: Frame) -> None:
         sequence, epoch = frame.sequence, frame.epoch
         # Before anything of the operation is touched: unpickling it runs user code already.
-        self._words[progress.BEGUN] = sequence
+        words = self._words
+        words[progress.BEGUN] = sequence
+        recalled = words[progress.RECALLED]  # after the line above, never before it
+        if recalled and progress.is_in(sequence, recalled):
+            self._answer(Kind.RETURNED, sequence, epoch, 0, ())
+            return
         if epoch:
             if frame.kind == _OPEN:
                 self._states[epoch] = {}
