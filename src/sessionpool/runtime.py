@@ -76,8 +76,11 @@ _RESULT: Final = int(Kind.RESULT)
 _READY: Final = int(Kind.READY)
 _FAILED: Final = int(Kind.FAILED)
 _ONCE: Final = (RECEIVE,)
-_MAY_BE_LATE_S: Final = 0.1
-"""How long the word of a worker's end may take, after the end was seen in another way."""
+_MAY_BE_LATE_S: Final = 0.5
+"""How long the forkserver's word of how a worker ended may take, after its end was seen."""
+
+_UNTIL_DEAD_S: Final = 0.1
+"""How long a worker whose wire is closed may take to end by itself."""
 
 _SAMPLES: Final = 4
 """How often a worker is looked at within `stall_s`."""
@@ -106,6 +109,7 @@ class Port:
         "is_dead",
         "is_ended",
         "is_killed",
+        "is_ready",
         "number",
         "out",
         "pid",
@@ -138,6 +142,7 @@ class Port:
         self.is_dead = False
         """Whether the process has surely ended."""
         self.is_killed = False
+        self.is_ready = False
         self.exit: str | None = None
         self.recalled_at: float | None = None
         self.bury_at: float | None = None
@@ -618,7 +623,9 @@ class Runtime:
 
     def _told(self, now: float, number: int, frame: Frame) -> list[Effect]:
         if frame.kind == _READY:
-            return self._core.ready(now, number)
+            port = self._ports[number]
+            port.is_ready = True  # the forkserver's word of its process may be still on the way, and comes first
+            return self._core.ready(now, number) if port.pid is not None else []
         if frame.kind == _FAILED:
             words = bytes(frame.body).decode(errors="replace")
             starting = self._core.start_failed(now, number, words)
@@ -779,7 +786,8 @@ class Runtime:
                 self._epoll.register(pidfd, select.EPOLLIN)
                 if port.is_killed:
                     kernel.kill(pidfd)
-                return self._core.forked(now, worker, pid)
+                effects = self._core.forked(now, worker, pid)
+                return [*effects, *self._core.ready(now, worker)] if port.is_ready else effects
             case NotForked(worker, words):
                 port = self._ports.get(worker)
                 if port is not None:
@@ -862,7 +870,7 @@ class Runtime:
         """Its wire is closed, which is not yet death: user code may have closed it. Either way it is of no more use."""
         now = _clock()
         if port.bury_at is None:
-            port.bury_at = now + _MAY_BE_LATE_S
+            port.bury_at = now + _UNTIL_DEAD_S
         elif now >= port.bury_at and not port.is_killed:
             port.bury_at = now + _LONGEST_S
             with self._lock:
