@@ -24,6 +24,9 @@ _LARGE: Final = 1 << 16
 
 _LONGEST_LINE: Final = 2000
 
+Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+"""A function, and what it is called with."""
+
 _dumps = pickle.dumps
 _loads = pickle.loads
 
@@ -38,6 +41,18 @@ def dump_call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[
         if type(value) is bytes and len(value) >= _LARGE:
             return _dump((function, args, kwargs), "the operation", has_large=True)
     return _dump((function, args, kwargs), "the operation", has_large=False)
+
+
+def load_call(body: Buffer) -> Call:
+    """The call in a body.
+
+    Raises:
+        NotUnpicklable: it does not unpickle here, or is none.
+    """
+    value = load(body, "the operation")
+    if type(value) is not tuple or len(value) != 3:
+        raise NotUnpicklable(f"the operation is a {type(value).__name__}, and no function with its arguments")
+    return value
 
 
 def dump(value: Any, what: str) -> tuple[Buffer, ...]:
@@ -136,7 +151,3 @@ def load_error(body: Buffer) -> BaseException:
         error = NotUnpicklable(f"the operation's exception became {type(error).__name__} on its way")
     error.__cause__ = cause
     return error  # type: ignore[no-any-return] # it is one
-
-
-Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
-"""A function, and what it is called with."""

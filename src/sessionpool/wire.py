@@ -1,9 +1,9 @@
 """The frames between the pool and a worker: how they are written, and how they are read out of a stream of bytes.
 
-A frame is a header and a body. The header begins with two checksums: one of fields and body together, and one of the
-fields alone. Nothing is unpickled, and no field acted on, before the first is right. The second is for a frame that is
-not all there: a length is waited for only once it is known to be whole, since a flipped bit in it would else make the
-reader wait for bytes that nobody sends.
+A frame is a header and a body. The header begins with two checksums (CRC-32): one of fields and body together, and one
+of the fields alone. Nothing is unpickled, and no field acted on, before the first is right. The second is for a frame
+that is not all there: a length is waited for only once it is known to be whole, since a flipped bit in it would else
+make the reader wait for bytes that nobody sends. It is folded into the first, so that no bit of a frame is unguarded.
 """
 
 import mmap
@@ -96,7 +96,7 @@ def encode(kind: int, incarnation: int, sequence: int = 0, epoch: int = 0, note:
     """A small frame in one piece."""
     fields = _pack_fields(MAGIC, kind, 0, len(body), incarnation, sequence, epoch, note)
     head = _crc32(fields)
-    return _pack_sums(_crc32(body, head), head) + fields + body
+    return _pack_sums(_crc32(body, head) ^ head, head) + fields + body
 
 
 def encode_parts(
@@ -107,7 +107,7 @@ def encode_parts(
     head = total = _crc32(fields)
     for part in parts:
         total = _crc32(part, total)
-    return [_pack_sums(total, head) + fields, *parts]
+    return [_pack_sums(total ^ head, head) + fields, *parts]
 
 
 class Decoder:
@@ -169,7 +169,7 @@ class Decoder:
                 start = at + HEADER_SIZE
                 after = start + size
                 if after <= end:
-                    if _crc32(view[at + SUMS_SIZE : after]) != total:
+                    if _crc32(view[at + SUMS_SIZE : after]) ^ head != total:
                         raise MalformedFrame("it is damaged, or none")
                 elif _crc32(view[at + SUMS_SIZE : start]) != head:
                     raise MalformedFrame("its header is damaged, or none")
@@ -217,8 +217,8 @@ class Decoder:
     def _finish_large(self) -> Frame:
         body, self._body = self._body, None
         assert body is not None  # noqa: S101 - by its only caller
-        total, _, _, kind, _, _, owner, sequence, epoch, note = self._header
-        if self._crc != total:
+        total, head, _, kind, _, _, owner, sequence, epoch, note = self._header
+        if self._crc ^ head != total:
             self._torn = MalformedFrame("the body is damaged")
             raise self._torn
         return Frame(kind, owner, sequence, epoch, note, memoryview(body))

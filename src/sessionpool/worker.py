@@ -167,7 +167,7 @@ class _Worker:
                 return
         begun_ns = time.monotonic_ns()
         try:
-            function, args, kwargs = payload.load(frame.body, "the operation")
+            function, args, kwargs = payload.load_call(frame.body)
         except NotUnpicklable as error:
             if not self.is_disowned:
                 self._answer(Kind.UNREADABLE, sequence, epoch, 0, _own_error(error))
