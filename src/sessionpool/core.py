@@ -307,6 +307,7 @@ class Core:
         """Whether events are wanted; they cost their making."""
         self._chance = chance
         self._least = settings.min_workers
+        self._most_queued = settings.max_queue
         self._most_operations = settings.recycling.operations
         self._phase: Phase = "open"
         self._broken: PoolBroken | None = None
@@ -349,10 +350,9 @@ class Core:
         if self._phase != "open":
             self.refuse_if_closed()
         session = None
-        limit = self.settings.max_queue
-        is_full = limit is not None and self._queued >= limit and not task.closes
-        if is_full and not self._could_take(task):
-            raise PoolSaturated("queue", limit or 0)
+        limit = self._most_queued
+        if limit is not None and self._queued >= limit and not task.closes and not self._could_take(task):
+            raise PoolSaturated("queue", limit)
         if task.has_session:
             if task.closes and task.key not in self._sessions:
                 self._graves.pop(task.key, None)  # it may begin anew
@@ -435,18 +435,24 @@ class Core:
         if it is None:
             return self._done()
         sent = it.sent
+        it.head_at = now
         for frame in frames:
-            if frame.kind == _RETURNED and not self._is_held(it, frame):
-                continue  # it was taken back already
-            if not sent or sent[0].sequence != frame.sequence or sent[0].epoch != frame.epoch:
+            # 1. It is due.
+            if sent and sent[0].sequence == frame.sequence and sent[0].epoch == frame.epoch:
+                task = sent.popleft()
+            # 2. It was recalled, and taken back already.
+            elif frame.kind == _RETURNED:
+                continue
+            # 3. It answers nothing.
+            else:
                 self._doom(now, it, f"it answered operation {frame.sequence}, which it was not at")
                 break
-            task = sent.popleft()
-            it.head_at = now
             if frame.kind == _RETURNED:
                 self._take_back(it, [task])
                 continue
-            if task.estimate != _NEVER:
+            if not sent:
+                it.load_s = 0.0
+            elif task.estimate != _NEVER:
                 it.load_s -= task.estimate
             it.operations += 1
             self._learn(task.cost, frame.note)
@@ -466,8 +472,6 @@ class Core:
             self._effects.append(Resolve(task, frame))
             if self.is_observed:
                 self._tell(now, "operation", "resolved", it, task=task, detail=Kind(frame.kind).name.lower())
-        if not sent:
-            it.load_s = 0.0
         if it.doom is not None:
             return self._done()
         if self._most_operations is not None and it.operations >= self._most_operations:
@@ -678,6 +682,11 @@ class Core:
     def broken(self) -> PoolBroken | None:
         """Why the pool gave up, where it did."""
         return self._broken
+
+    def is_first(self, worker: int, task: Task) -> bool:
+        """Whether a worker is at an operation, rather than at others before it."""
+        it = self._workers.get(worker)
+        return it is not None and bool(it.sent) and it.sent[0] is task
 
     def is_at_work(self, worker: int) -> bool:
         """Whether a worker holds operations."""
@@ -902,9 +911,6 @@ class Core:
         for it in list(self._idle.values()):
             if it.state == "ready":
                 self._serve(now, it)
-
-    def _is_held(self, it: _Worker, frame: Frame) -> bool:
-        return bool(it.sent) and it.sent[0].sequence == frame.sequence
 
     def _take_back(self, it: _Worker, tasks: list[Task]) -> None:
         """What a living worker was sent, and will not begin, waits again."""

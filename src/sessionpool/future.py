@@ -53,6 +53,8 @@ class PoolFuture(Future[Any]):
     def result(self, timeout: float | None = None) -> Any:
         if self._state != "FINISHED":
             self._wait(timeout)
+        if self._state == "FINISHED" and self._exception is None:
+            return self._result
         return super().result(0)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
@@ -77,6 +79,11 @@ class PoolFuture(Future[Any]):
         if is_ours:
             self.set_running_or_notify_cancel()
         return True
+
+    def start(self) -> None:
+        """It is sent. Who cancels has withdrawn it before, and then it never is; so this needs no look at its state."""
+        self.is_taken = True
+        self._state = "RUNNING"
 
     def _wait(self, timeout: float | None) -> None:
         if self.port is not None:

@@ -37,10 +37,11 @@ def dump_call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[
     Raises:
         NotPicklable: it does not pickle; the cause is what its pickling raised.
     """
+    has_large = False
     for value in args:
         if type(value) is bytes and len(value) >= _LARGE:
-            return _dump((function, args, kwargs), "the operation", has_large=True)
-    return _dump((function, args, kwargs), "the operation", has_large=False)
+            has_large = True
+    return _dump((function, args, kwargs), "the operation", has_large)
 
 
 def load_call(body: Buffer) -> Call:
@@ -61,10 +62,10 @@ def dump(value: Any, what: str) -> tuple[Buffer, ...]:
     Raises:
         NotPicklable: it does not pickle; the cause is what its pickling raised.
     """
-    return _dump(value, what, has_large=type(value) is bytes and len(value) >= _LARGE)
+    return _dump(value, what, type(value) is bytes and len(value) >= _LARGE)
 
 
-def _dump(value: Any, what: str, *, has_large: bool) -> tuple[Buffer, ...]:
+def _dump(value: Any, what: str, has_large: bool) -> tuple[Buffer, ...]:
     beside: list[pickle.PickleBuffer] = []
     try:
         if has_large:

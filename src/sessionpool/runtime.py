@@ -5,7 +5,8 @@ to futures and subscribers is done after it is let go.
 
 **Who reads a worker's answers.** One thread at a time: `Port.read_by` is set under the lock by who takes that part, and
 cleared by the same thread. A client that waits for an operation takes it for the worker that holds it and blocks in the
-kernel on that very socket, so an answer wakes the one thread that wants it. Otherwise it is the background thread's, by
+kernel on that very socket, so an answer wakes the one thread that wants it (whose operation stands behind others looks
+up now and then: it may be recalled, and go elsewhere). Otherwise it is the background thread's, by
 `epoll`, one shot at a time: a port is armed whenever nobody reads it, and disarmed when a client begins to.
 
 A worker may answer before its client has begun to wait. So that this answer does not wake the background thread in
@@ -43,6 +44,7 @@ from typing import Any, Final
 
 from sessionpool import kernel, payload, progress
 from sessionpool.core import (
+    RECALL_S,
     WAITING,
     Core,
     Drop,
@@ -73,6 +75,7 @@ _CALL: Final = int(Kind.CALL)
 _OPEN: Final = int(Kind.OPEN)
 _FORGET: Final = int(Kind.FORGET)
 _RESULT: Final = int(Kind.RESULT)
+_FORGOTTEN: Final = int(Kind.FORGOTTEN)
 _READY: Final = int(Kind.READY)
 _FAILED: Final = int(Kind.FAILED)
 _ONCE: Final = (RECEIVE,)
@@ -85,7 +88,7 @@ _UNTIL_DEAD_S: Final = 0.1
 _SAMPLES: Final = 4
 """How often a worker is looked at within `stall_s`."""
 
-_TRUST_S: Final = 0.001
+_TRUST_S: Final = 0.002
 """How long a client that is expected to wait for an operation is trusted to come."""
 
 _ALERT_S: Final = 0.02
@@ -278,10 +281,17 @@ class Runtime:
                 self._waiting_clients.add(client)
             if port.armed:
                 self._arm(port)
+            task = future.task
+            is_first = task is not None and self._core.is_first(port.number, task)
         try:
-            while port.read_by == client:
-                if until is not None and not _readable(port.sock, until - _clock()):
-                    break
+            while port.read_by == client and future.port is port:
+                if until is not None or not is_first:
+                    left = _LONGEST_S if until is None else until - _clock()
+                    if left <= 0:
+                        break
+                    # What stands behind another operation may be recalled: then nothing of it comes from here.
+                    if not _readable(port.sock, left if is_first else min(left, RECALL_S)):
+                        continue
                 if not self._receive(port, future):
                     break
         finally:
@@ -407,8 +417,7 @@ class Runtime:
         for task in effect.tasks:
             future: PoolFuture = task.payload
             if not future.is_taken:
-                future.is_taken = True
-                future.set_running_or_notify_cancel()
+                future.start()
             future.port = port
             kind = _FORGET if task.closes else _OPEN if task.opens else _CALL
             parts = future.parts
@@ -641,23 +650,16 @@ class Runtime:
     # --- futures and subscribers; the lock is not held ----------------------------------------------------------
 
     def _resolve(self, later: Sequence[Resolve | Drop], mine: PoolFuture | None = None) -> None:
-        if mine is None:
-            for effect in later:
-                _settle(effect, effect.task.payload)
-        else:
-            self._resolve_for(mine, later)
-        if self._outbox:
-            self._deliver()
-
-    def _resolve_for(self, mine: PoolFuture, later: Sequence[Resolve | Drop]) -> None:
-        """As a client that waits for one of them: what has callbacks of others is left to the background thread."""
         for effect in later:
             future: PoolFuture = effect.task.payload
-            if future is not mine and future.has_callbacks and isinstance(effect, Resolve):
+            # A client that waits for one of them leaves the callbacks of others to the background thread.
+            if mine is not None and future is not mine and future.has_callbacks and isinstance(effect, Resolve):
                 self._left.append(effect)
                 self._ring()
             else:
                 _settle(effect, future)
+        if self._outbox:
+            self._deliver()
 
     def _deliver(self) -> None:
         """Tell the subscribers, one thread at a time; who finds another at it leaves it to that one.
@@ -699,11 +701,14 @@ class Runtime:
                     until = min(until, it.bury_at)
                 if it.recalled_at is not None:
                     until = min(until, it.recalled_at + progress.SETTLE_S)
+            self._sleeps_until = until
             if self._awaited or now < self._alert_until:
                 self._look_for_clients(now)
-                until = min(until, now + _TRUST_S)
-            self._sleeps_until = until
-        for fd, mask in self._epoll.poll(max(0.0, min(until - now, _LONGEST_S))):
+                self._sleeps_until = min(until, now + _TRUST_S)
+        events = self._epoll.poll(max(0.0, min(self._sleeps_until - now, _LONGEST_S)))
+        if not events and _clock() < until:
+            return True
+        for fd, mask in events:
             port = self._by_fd.get(fd)
             if port is not None:
                 self._serve(port, mask)
@@ -1005,22 +1010,22 @@ def _settle(effect: Resolve | Drop, future: PoolFuture) -> None:
     if not taken and not future.set_running_or_notify_cancel():
         return
     answer = effect.answer
-    if isinstance(answer, Frame):
+    if isinstance(answer, SessionPoolError):
+        future.set_exception(answer)
+        return
+    result = error = None
+    if answer is not None and answer.kind != _FORGOTTEN:
         try:
             if answer.kind == _RESULT:
-                future.set_result(payload.load(answer.body, "the result"))
-                return
-            if answer.kind == Kind.FORGOTTEN:
-                future.set_result(None)
-                return
-            error: BaseException = payload.load_error(answer.body)
+                result = payload.load(answer.body, "the result")
+            else:
+                error = payload.load_error(answer.body)
         except Exception as failed:
             error = failed
-        future.set_exception(error)
-    elif answer is None:
-        future.set_result(None)
+    if error is None:
+        future.set_result(result)
     else:
-        future.set_exception(answer)
+        future.set_exception(error)
 
 
 def _readable(sock: socket.socket, within_s: float) -> bool:

@@ -9,7 +9,7 @@ make the reader wait for bytes that nobody sends. It is folded into the first, s
 import mmap
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
 from typing import Final, NamedTuple
 
@@ -140,7 +140,7 @@ class Decoder:
         """Whether every byte so far belongs to a frame that was given."""
         return not self._held and self._body is None
 
-    def feed(self, data: Buffer) -> Iterator[Frame]:
+    def feed(self, data: Buffer) -> Iterable[Frame]:
         """The frames that are whole with these bytes; each is verified when it is asked for.
 
         All of them must be asked for before the next bytes are fed.
@@ -148,6 +148,20 @@ class Decoder:
         Raises:
             MalformedFrame: the bytes are no frame, or one of another incarnation, kind or size than may come here.
         """
+        end = len(data)
+        if end >= HEADER_SIZE and self._body is None and not self._held and self._torn is None:
+            # One frame and nothing else, as a client that waits finds it: no loop for that.
+            header = _unpack_header(data)
+            if header[5] == end - HEADER_SIZE:
+                try:
+                    self._verify(header, view := memoryview(data), 0, end)
+                except MalformedFrame as error:
+                    self._torn = error
+                    raise
+                return (Frame(header[3], header[6], header[7], header[8], header[9], view[HEADER_SIZE:]),)
+        return self._frames(data)
+
+    def _frames(self, data: Buffer) -> Iterator[Frame]:
         if self._torn is not None:
             raise self._torn
         try:
@@ -161,35 +175,39 @@ class Decoder:
                 data = self._held + bytes(data)
                 self._held = b""
             at, end = 0, len(data)
-            incarnation, kinds = self._incarnation, self._kinds
             view = memoryview(data)
             while end - at >= HEADER_SIZE:
                 header = _unpack_header(data, at)
-                total, head, magic, kind, reserved, size, owner, sequence, epoch, note = header
                 start = at + HEADER_SIZE
-                after = start + size
-                if after <= end:
-                    if _crc32(view[at + SUMS_SIZE : after]) ^ head != total:
-                        raise MalformedFrame("it is damaged, or none")
-                elif _crc32(view[at + SUMS_SIZE : start]) != head:
-                    raise MalformedFrame("its header is damaged, or none")
-                if magic != MAGIC or kind not in kinds or reserved:
-                    raise MalformedFrame(f"kind {kind} does not come from this side")
-                if owner != incarnation:
-                    raise MalformedFrame(f"it names incarnation {owner}, and this is {incarnation}")
-                if size > self._limit:
-                    raise MalformedFrame(f"a body of {size} bytes, and {self._limit} is the most")
+                after = start + header[5]
+                self._verify(header, view, at, end)
                 if after > end:
-                    if size < _LARGE:
+                    if header[5] < _LARGE:
                         break
                     self._begin_large(header, view[start:])
                     return
                 at = after
-                yield Frame(kind, owner, sequence, epoch, note, view[start:after])
+                yield Frame(header[3], header[6], header[7], header[8], header[9], view[start:after])
             self._held = bytes(view[at:])
         except MalformedFrame as error:
             self._torn = error
             raise
+
+    def _verify(self, header: tuple[int, ...], view: memoryview, at: int, end: int) -> None:
+        """That a frame is one, as far as it is there."""
+        total, head, magic, kind, reserved, size, owner = header[:7]
+        after = at + HEADER_SIZE + size
+        if after <= end:
+            if _crc32(view[at + SUMS_SIZE : after]) ^ head != total:
+                raise MalformedFrame("it is damaged, or none")
+        elif _crc32(view[at + SUMS_SIZE : at + HEADER_SIZE]) != head:
+            raise MalformedFrame("its header is damaged, or none")
+        if magic != MAGIC or kind not in self._kinds or reserved:
+            raise MalformedFrame(f"kind {kind} does not come from this side")
+        if owner != self._incarnation:
+            raise MalformedFrame(f"it names incarnation {owner}, and this is {self._incarnation}")
+        if size > self._limit:
+            raise MalformedFrame(f"a body of {size} bytes, and {self._limit} is the most")
 
     def room(self) -> memoryview | None:
         """Where the next bytes may be received directly, while a large body is under way; else None."""

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NoReturn
 
 from sessionpool import payload, progress
@@ -118,7 +118,7 @@ class _Worker:
             return 1
         return 0
 
-    def _receive(self) -> Iterator[Frame] | None:
+    def _receive(self) -> Iterable[Frame] | None:
         """The frames that are whole with what comes next; None at the end of the stream."""
         decoder = self._decoder
         room = decoder.room()
@@ -190,18 +190,19 @@ class _Worker:
         size = len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
         if size > self._limit:
             kind, parts = int(Kind.UNSENDABLE), _own_error(FrameTooLarge("result", size, self._limit))
-        self._answer(kind, sequence, epoch, took_ns, parts)
+        if len(parts) == 1 and size < RECEIVE:
+            self._sock.sendall(encode(kind, self._incarnation, sequence, epoch, took_ns, parts[0]))
+            words[progress.ANSWERED] = sequence
+        else:
+            self._answer(kind, sequence, epoch, took_ns, parts)
 
     def _answer(self, kind: int, sequence: int, epoch: int, note: int, parts: Sequence[Buffer]) -> None:
         self._send(kind, sequence, epoch, note, parts)
         self._words[progress.ANSWERED] = sequence
 
     def _send(self, kind: int, sequence: int, epoch: int, note: int, parts: Sequence[Buffer]) -> None:
-        if len(parts) == 1 and len(parts[0]) < RECEIVE:
-            self._sock.sendall(encode(kind, self._incarnation, sequence, epoch, note, parts[0]))
-        else:
-            for piece in encode_parts(kind, self._incarnation, sequence, epoch, note, parts):
-                self._sock.sendall(piece)
+        for piece in encode_parts(kind, self._incarnation, sequence, epoch, note, parts):
+            self._sock.sendall(piece)
 
 
 def _own_error(error: SessionPoolError) -> tuple[Buffer, ...]:
