@@ -76,6 +76,13 @@ def soak(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def fuzz(session: nox.Session) -> None:
+    """Fuzz the reader of frames for five minutes; `-- -max_total_time=3600` and the like go to libFuzzer."""
+    session.install("atheris>=3", "-e", ".")
+    session.run("python", "-m", "tests.fuzz.decoder", *session.posargs or ["-max_total_time=300"])
+
+
+@nox.session(default=False)
 def coverage(session: nox.Session) -> None:
     """Measure what the functional tests cover, subprocesses included."""
     install_group(session, "test", "-e", ".[peers,work]")

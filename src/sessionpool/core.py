@@ -152,7 +152,8 @@ class _Session:
         self.epoch = 0
         self.worker: _Worker | None = None
         self.pid: int | None = None
-        self.waiting: deque[Task] = deque()
+        self.waiting: list[Task] = []
+        """No deque: there may be 100,000 of them, and most are empty."""
         self.pending = 0
         """How many of its operations are not resolved."""
         self.sent = 0
@@ -874,7 +875,7 @@ class Core:
                 self._queue.remove(task)
             return
         _first(session)
-        session.waiting.popleft()
+        del session.waiting[0]
         if session.worker is None:
             self._queue.popleft()
         elif session.worker is it:
@@ -941,7 +942,7 @@ class Core:
             if task.session is None:
                 self._queue.appendleft(task)
             else:
-                task.session.waiting.appendleft(task)
+                task.session.waiting.insert(0, task)
 
     def _settle(self, task: Task) -> None:
         """It is resolved, whatever the outcome."""
@@ -1110,7 +1111,7 @@ class Core:
             self._lose(now, session, SessionLost, reason)
         else:
             self._give_back([task])
-            session.waiting = deque(sorted(one for one in session.waiting if one.state == WAITING))
+            session.waiting = sorted(one for one in session.waiting if one.state == WAITING)
             if not session.sent:
                 self._queue.appendleft(session.waiting[0])
                 self._refill(now)
@@ -1374,5 +1375,5 @@ def _first(session: _Session) -> Task | None:
     """The first of a session that still waits; those that do not any more are let go."""
     waiting = session.waiting
     while waiting and waiting[0].state != WAITING:
-        waiting.popleft()
+        del waiting[0]
     return waiting[0] if waiting else None
