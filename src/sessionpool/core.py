@@ -144,12 +144,26 @@ DONE: Final = 2
 
 
 class _Session:
-    __slots__ = ("affinity", "epoch", "grave", "key", "pending", "pid", "sent", "used_at", "waiting", "worker")
+    __slots__ = (
+        "affinity",
+        "epoch",
+        "grave",
+        "is_open",
+        "key",
+        "pending",
+        "pid",
+        "sent",
+        "used_at",
+        "waiting",
+        "worker",
+    )
 
     def __init__(self, key: Hashable, affinity: Affinity) -> None:
         self.key = key
         self.affinity = affinity
         self.epoch = 0
+        self.is_open = False
+        """Whether the operation that makes its worker open the epoch has been sent."""
         self.worker: _Worker | None = None
         self.pid: int | None = None
         self.waiting: list[Task] = []
@@ -887,9 +901,8 @@ class Core:
         if session is not None:
             if session.worker is not it:
                 self._bind(now, session, it)
-                task.opens = True
-            else:
-                task.opens = False
+            task.opens = not session.is_open
+            session.is_open = True
             session.sent += 1
             task.epoch = session.epoch
         it.sequence += 1
@@ -921,6 +934,8 @@ class Core:
                 it.load_s -= task.estimate
             if task.session is not None:
                 task.session.sent -= 1
+                if task.opens:
+                    task.session.is_open = False  # the worker never came to open it
                 if task.session.worker is it:
                     heappush(it.waiting, (task.number, task))
         self._give_back(tasks)
@@ -935,14 +950,20 @@ class Core:
             self._effects.append(Recall(it.number, *it.recalling))
 
     def _give_back(self, tasks: list[Task]) -> None:
-        """Back to the front of where they waited, in their order; what belongs to a session waits for its worker."""
+        """Back to where they waited, at the place that their numbers give them; who belongs to a session, in that."""
+        is_sorted = True
         for task in reversed(tasks):
             task.state = WAITING
             self._queued += 1
             if task.session is None:
                 self._queue.appendleft(task)
+                is_sorted &= len(self._queue) == 1 or task.number < self._queue[1].number
+                self._want_growth(task.since)
             else:
                 task.session.waiting.insert(0, task)
+                task.session.waiting.sort()
+        if not is_sorted:
+            self._queue = deque(sorted(self._queue))
 
     def _settle(self, task: Task) -> None:
         """It is resolved, whatever the outcome."""
@@ -1026,6 +1047,7 @@ class Core:
             what = "moved"
         self._epochs += 1
         session.epoch = self._epochs
+        session.is_open = False
         session.worker = it
         session.pid = it.pid
         it.sessions[session.epoch] = session
@@ -1111,9 +1133,10 @@ class Core:
             self._lose(now, session, SessionLost, reason)
         else:
             self._give_back([task])
-            session.waiting = sorted(one for one in session.waiting if one.state == WAITING)
-            if not session.sent:
-                self._queue.appendleft(session.waiting[0])
+            first = _first(session)
+            if first is not None and not session.sent:
+                self._queue.appendleft(first)
+                self._want_growth(first.since)
                 self._refill(now)
 
     # --- workers ------------------------------------------------------------------------------------------------

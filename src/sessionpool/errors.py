@@ -6,7 +6,10 @@ from concurrent.futures import BrokenExecutor
 
 
 class SessionPoolError(Exception):
-    """Base of every error that is the pool's own."""
+    """Base of every error that is the pool's own; each crosses between processes with its fields and notes."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _remake, (type(self), self.args), vars(self)
 
 
 # --- of the pool ------------------------------------------------------------------------------------------------
@@ -36,9 +39,6 @@ class PreloadError(SessionPoolError, ImportError):
         self.module = module
         self.words = words
 
-    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        return type(self), (self.module, self.words)
-
 
 class PoolClosed(SessionPoolError, RuntimeError):
     """The pool was shut down, or belongs to another process: a fork's copy of it cannot be used."""
@@ -56,9 +56,6 @@ class PoolBroken(SessionPoolError, BrokenExecutor):
         self.reason = reason
         self.last_words = last_words
 
-    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        return type(self), (self.reason, self.last_words)
-
 
 class PoolSaturated(SessionPoolError):
     """As much waits, or as many sessions are open, as may; what came on top was not taken.
@@ -73,9 +70,6 @@ class PoolSaturated(SessionPoolError):
         super().__init__(f"the pool holds {limit} of its {what} and takes no more: {advice}")
         self.what = what
         self.limit = limit
-
-    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        return type(self), (self.what, self.limit)
 
 
 # --- of an operation --------------------------------------------------------------------------------------------
@@ -102,9 +96,6 @@ class WorkerDied(SessionPoolError):
         self.exit = exit
         self.attempts = attempts
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return _remake, (type(self), (self.reason,), {"pid": self.pid, "exit": self.exit, "attempts": self.attempts})
-
 
 class DeadlineExceeded(SessionPoolError, TimeoutError):
     """The operation had not ended by its deadline: it never ran, or was ended with its worker.
@@ -121,9 +112,6 @@ class DeadlineExceeded(SessionPoolError, TimeoutError):
         self.deadline_s = deadline_s
         self.started = started
         self.pid = pid
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return _remake, (type(self), (), {"deadline_s": self.deadline_s, "started": self.started, "pid": self.pid})
 
 
 class SessionLost(SessionPoolError):
@@ -144,9 +132,6 @@ class SessionLost(SessionPoolError):
         self.reason = reason
         self.pid = pid
         self.epoch = epoch
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return _remake, (type(self), (self.key, self.reason), {"pid": self.pid, "epoch": self.epoch})
 
 
 class SessionExpired(SessionLost):
@@ -184,9 +169,6 @@ class FrameTooLarge(SessionPoolError):
         self.size = size
         self.limit = limit
 
-    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        return type(self), (self.what, self.size, self.limit)
-
 
 class MalformedFrame(SessionPoolError):
     """Bytes on the wire that are no frame of this worker's: the stream cannot be trusted any more.
@@ -198,9 +180,6 @@ class MalformedFrame(SessionPoolError):
     def __init__(self, what: str) -> None:
         super().__init__(f"malformed frame: {what}")
         self.what = what
-
-    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        return type(self), (self.what,)
 
 
 class RemoteTraceback(Exception):
@@ -221,5 +200,6 @@ def _named(key: Hashable) -> str:
         return f"<{type(key).__name__} without a representation>"
 
 
-def _remake(kind: type[Exception], args: tuple[object, ...], fields: dict[str, object]) -> Exception:
-    return kind(*args, **fields)
+def _remake(kind: type[Exception], args: tuple[object, ...]) -> Exception:
+    """An error by its message; its fields follow, as the state of any exception does."""
+    return kind.__new__(kind, *args)
