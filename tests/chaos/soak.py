@@ -25,6 +25,7 @@ from poolproof.experiment import SCENARIOS, Proof, prove
 
 CLEAN: Final[Mapping[str, tuple[str, ...]]] = {
     "tests.pools.clean:make": tuple(SCENARIOS),
+    "sessionpool": tuple(SCENARIOS),
     "thread-pool-executor": ("steady", "sessions", "deadlines", "overload", "awkward-work", "shutdown", "parent-death"),
     # What it does at a death of a worker it declines to do better; what it leaves at its own, it does not.
     "process-pool-executor": tuple(name for name in SCENARIOS if name != "parent-death"),
