@@ -74,10 +74,17 @@ class Kind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """What the operations are: kinds with weights, and what a worker process does once before its first one."""
+    """What the operations are.
+
+    Attributes:
+        kinds: by their names, with weights.
+        setup: what a worker process does once before its first operation.
+        modules: what the operations import; a pool that can import once for all its workers is told.
+    """
 
     kinds: Mapping[str, Kind]
     setup: Callable[[], None] | None = None
+    modules: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

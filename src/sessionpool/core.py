@@ -420,7 +420,7 @@ class Core:
 
     def withdraw(self, now: float, task: Task) -> list[Effect]:
         """Its client has cancelled an operation; nothing happens where it is sent already."""
-        if task.state == WAITING and task.number:
+        if task.state == WAITING and task.number and not task.closes:
             self._settle(task)
             self._tell(now, "operation", "withdrawn", task=task)
             self._maybe_finish(now)
@@ -522,11 +522,12 @@ class Core:
             self._start_failed(now, f"worker {it.pid} did not become ready: {reason} ({exit})")
         # 2. What it held and had surely not begun goes elsewhere; the rest fails, or runs again.
         again: list[Task] = []
+        theirs = [task.session for task in it.sent if task.session is not None]
         for task in it.sent:
             if task.session is not None:
                 task.session.sent -= 1
             if task is culprit or task.deadline_at <= now:
-                self._fail_late(now, task, started=task.sequence <= started, pid=it.pid)
+                self._fail_late(now, task, started=task.sequence <= started or task.attempts > 1, pid=it.pid)
             elif task.sequence > started:
                 task.attempts -= 1
                 again.append(task)
@@ -542,7 +543,7 @@ class Core:
         it.sent.clear()
         # 3. Its sessions are lost, or go on elsewhere with a fresh state.
         self._give_back(again)
-        self._bereave(now, it, f"its worker {it.pid} is gone: {reason} ({exit})", again)
+        self._bereave(now, it, f"its worker {it.pid} is gone: {reason} ({exit})", theirs)
         self._refill(now)
         self._top_up(now)
         self._maybe_finish(now)
@@ -625,7 +626,7 @@ class Core:
         elif it.state in ("ready", "busy"):
             self._turn(now, it, "stalled")
         # 2. It has something to take up and is at nothing; or has answered and the answer does not come.
-        if progress != it.progress_seen or not is_silent or not it.sent:
+        if progress != it.progress_seen or not is_silent or not it.sent or is_stopped:
             it.progress_seen = progress
             it.progress_at = now
         elif progress[0] == progress[1] and now - max(it.progress_at, it.since) >= stall_s:
@@ -948,6 +949,7 @@ class Core:
         elif it.recalling is None:
             it.recalling = (it.sent[1].sequence, it.sent[-1].sequence)
             self._effects.append(Recall(it.number, *it.recalling))
+            self._wake(now + RECALL_S)
 
     def _give_back(self, tasks: list[Task]) -> None:
         """Back to where they waited, at the place that their numbers give them; who belongs to a session, in that."""
@@ -1004,6 +1006,9 @@ class Core:
                 found.update((one.number, one) for one in task.session.waiting if one.state == WAITING)
         for it in self._workers.values():
             found.update((number, task) for number, task in it.waiting if task.state == WAITING)
+            for task in it.sent:  # a session whose operations are being refused waits nowhere else
+                if task.session is not None:
+                    found.update((one.number, one) for one in task.session.waiting if one.state == WAITING)
         return [found[number] for number in sorted(found)]
 
     # --- sessions -----------------------------------------------------------------------------------------------
@@ -1064,15 +1069,15 @@ class Core:
             session.worker = None
             self._hinting.pop(session, None)
 
-    def _bereave(self, now: float, it: _Worker, reason: str, again: Iterable[Task] = ()) -> None:
+    def _bereave(self, now: float, it: _Worker, reason: str, others: Iterable[_Session] = ()) -> None:
         """The sessions of a worker that is gone, or goes: each gets what it is owed.
 
-        Those whose operations come back from it are among them, though it may have refused them before.
+        Those of operations that it held are among them, though it may have refused them before.
         """
         it.waiting.clear()
         homeless = []
         theirs = dict.fromkeys(it.sessions.values())
-        theirs.update(dict.fromkeys(task.session for task in again if task.session is not None))
+        theirs.update(dict.fromkeys(others))
         for session in theirs:
             self._unbind(session)
             first = _first(session)
@@ -1131,6 +1136,8 @@ class Core:
             reason = f"its worker {it.pid} does not hold its state"
             self._fail(now, task, SessionLost(task.key, reason, pid=it.pid, epoch=task.epoch))
             self._lose(now, session, SessionLost, reason)
+        elif task.deadline_at <= now:
+            self._fail_late(now, task, started=task.attempts > 0, pid=None)
         else:
             self._give_back([task])
             first = _first(session)

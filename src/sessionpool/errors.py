@@ -107,7 +107,9 @@ class DeadlineExceeded(SessionPoolError, TimeoutError):
     """
 
     def __init__(self, *, deadline_s: float, started: bool, pid: int | None) -> None:
-        how = f"its worker {pid} was killed while it may have been running" if started else "it was never started"
+        how = "it was never started"
+        if started:
+            how = "it may have been running" if pid is None else f"its worker {pid} was killed, where it may have run"
         super().__init__(f"the operation had not ended within {deadline_s:g} s: {how}")
         self.deadline_s = deadline_s
         self.started = started
@@ -202,4 +204,6 @@ def _named(key: Hashable) -> str:
 
 def _remake(kind: type[Exception], args: tuple[object, ...]) -> Exception:
     """An error by its message; its fields follow, as the state of any exception does."""
-    return kind.__new__(kind, *args)
+    error = kind.__new__(kind, *args)
+    error.args = args  # OSError, which TimeoutError is, leaves them to its `__init__`
+    return error

@@ -29,7 +29,7 @@ import threading
 import traceback
 import types
 import warnings
-from multiprocessing import spawn
+from multiprocessing import current_process, spawn
 from typing import Any, Final, NoReturn
 
 from sessionpool import kernel, progress, worker
@@ -53,6 +53,7 @@ def main(control_fd: int, parent_pidfd: int, config_fd: int) -> NoReturn:
     signal.signal(signal.SIGINT, lambda *_: None)  # a Ctrl-C is the parent's
     sys.path[:] = config["sys_path"]
     sys.argv[:] = config["sys_argv"]
+    current_process().authkey = config["authkey"]
     _offer_main(config["main"])
     for module in config["preload"]:
         try:
@@ -81,8 +82,10 @@ def _offer_main(main: dict[str, Any]) -> None:
         if name.startswith("__"):
             raise AttributeError(name)
         if not main:
-            raise AttributeError(f"{name}: the main program has no file that it could be imported from")
+            raise AttributeError(f"{name}: the main program has no file to be imported from; put it in a module")
         _import_main(main)
+        if sys.modules[MAIN] is stub:
+            raise AttributeError(f"{name}: multiprocessing's spawn cannot import this main program; put it in a module")
         return getattr(sys.modules[MAIN], name)
 
     stub = types.ModuleType(MAIN)
@@ -143,15 +146,21 @@ class _Nursery:
         _, incarnation, limit = FORK.unpack(message)
         me = os.getpid()
         try:
+            wire_fd, words_fd = fds  # fewer where this process has no descriptor left
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # threads of C libraries, which see to forks themselves
                 pid = os.fork()
             if pid == 0:
-                self._be_worker(me, incarnation, limit, *fds)
+                self._be_worker(me, incarnation, limit, wire_fd, words_fd)
             with contextlib.suppress(OSError):  # the worker does so too; whoever comes first
                 os.setpgid(pid, pid)
-            pidfd = os.pidfd_open(pid)
-        except OSError as error:
+            try:
+                pidfd = os.pidfd_open(pid)
+            except OSError:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                raise
+        except (OSError, ValueError) as error:
             self._control.send(NUMBER.pack(b"N", incarnation) + f"no worker could be forked: {error}".encode())
             return True
         finally:

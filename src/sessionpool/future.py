@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Any
 
-from sessionpool.core import Task
+from sessionpool.core import Drop, Resolve, Task
 from sessionpool.wire import Buffer
 
 if TYPE_CHECKING:
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 class States(type(threading.RLock())):  # type: ignore[misc] # the type has no other name
-    """The lock of many futures' states, where `Future` expects a condition; nobody waits on it, so nobody is woken."""
+    """The lock of a future's state, where `Future` expects a condition; nobody waits on it, so nobody is woken."""
+
+    __slots__ = ()
 
     def wait(self, timeout: float | None = None) -> None:
         """Return at once; `Future.result` then finds that it is too early."""
@@ -31,13 +33,16 @@ class PoolFuture(Future[Any]):
     Its own fields belong to the runtime and are guarded by its lock: `port` is the worker that holds the operation;
     `is_taken` says that it was sent once, from when on it is running and cannot be cancelled.
 
-    All futures of a pool share one lock in place of a condition each, which would be most of what an operation costs.
-    So nobody waits on it: who has to wait does so by `concurrent.futures.wait`, which brings an event of its own.
+    `effect` is how it ends, from the moment that this is decided.
+
+    It has a bare lock in place of a condition, which would be most of what an operation costs. So nobody waits on it:
+    who has to wait does so by `concurrent.futures.wait`, which brings an event of its own. (One lock for all futures of
+    a pool would be cheaper still, and deadlock: `wait` takes the locks of its futures in the order of their ids.)
     """
 
     def __init__(self, runtime: "Runtime", parts: Sequence[Buffer]) -> None:
         # What `Future.__init__` does, but for the condition; a test watches that it does no more.
-        self._condition = runtime.states
+        self._condition = States()
         self._state = "PENDING"
         self._result = None
         self._exception = None
@@ -47,6 +52,7 @@ class PoolFuture(Future[Any]):
         self.parts = parts
         self.task: Task | None = None
         self.port: Port | None = None
+        self.effect: Resolve | Drop | None = None
         self.is_taken = False
         self.has_callbacks = False
 

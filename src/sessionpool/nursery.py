@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
-from multiprocessing import spawn
+from multiprocessing import current_process, spawn
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -85,7 +85,13 @@ class Nursery:
 
     def __init__(self, preload: Sequence[str]) -> None:
         self.is_ready = False
-        config = {"sys_path": sys.path, "sys_argv": sys.argv, "main": main_of_this_process(), "preload": list(preload)}
+        config = {
+            "sys_path": spawn.get_preparation_data("sessionpool")["sys_path"],
+            "sys_argv": sys.argv,
+            "main": main_of_this_process(),
+            "preload": list(preload),
+            "authkey": bytes(current_process().authkey),
+        }
         config_fd = os.memfd_create("sessionpool-config")
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         me = os.pidfd_open(os.getpid())
@@ -111,8 +117,16 @@ class Nursery:
                 os.close(fd)
         self.socket = mine
         self.pid = self._process.pid
-        self.pidfd = os.pidfd_open(self.pid)
-        self.stat_fd = os.open(f"/proc/{self.pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        self.pidfd = -1
+        try:
+            self.pidfd = os.pidfd_open(self.pid)
+            self.stat_fd = os.open(f"/proc/{self.pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            mine.close()  # it ends by that
+            self._process.wait()
+            if self.pidfd >= 0:
+                os.close(self.pidfd)
+            raise
 
     def fork(self, worker: int, limit: int, wire_fd: int, words_fd: int) -> None:
         """Ask for a worker; `Forked` or `NotForked` will tell."""
@@ -138,6 +152,8 @@ class Nursery:
             return ImportFailed(*pickle.loads(message[1:]))
         if letter == b"F":
             _, worker, pid = FORK.unpack(message)
+            if not fds:  # the worker will find its wire closed, and end
+                return NotForked(worker, "this process has no descriptor left for a worker")
             return Forked(worker, pid, fds[0])
         if letter == b"N":
             return NotForked(NUMBER.unpack_from(message)[1], message[NUMBER.size :].decode(errors="replace"))

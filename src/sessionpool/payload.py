@@ -50,7 +50,12 @@ def load_call(body: Buffer) -> Call:
     Raises:
         NotUnpicklable: it does not unpickle here, or is none.
     """
-    value = load(body, "the operation")
+    try:
+        value = _loads(body) if body[0] != _BESIDE else load(body, "the operation")
+    except NotUnpicklable:
+        raise
+    except BaseException as error:
+        raise NotUnpicklable(f"the operation does not unpickle: {_in_short(error)}") from error
     if type(value) is not tuple or len(value) != 3:
         raise NotUnpicklable(f"the operation is a {type(value).__name__}, and no function with its arguments")
     return value

@@ -37,8 +37,8 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, InvalidStateError
 from itertools import chain
 from typing import Any, Final
 
@@ -59,9 +59,9 @@ from sessionpool.core import (
     Stop,
     Task,
 )
-from sessionpool.errors import MalformedFrame, PoolBroken, PoolClosed, SessionPoolError
+from sessionpool.errors import MalformedFrame, NotUnpicklable, PoolBroken, PoolClosed, SessionPoolError
 from sessionpool.events import Event, Snapshot
-from sessionpool.future import PoolFuture, States
+from sessionpool.future import PoolFuture
 from sessionpool.nursery import Ended, Forked, Gone, Imported, ImportFailed, NotForked, Nursery, Threads
 from sessionpool.settings import Settings
 from sessionpool.wire import MARGIN, RECEIVE, TO_POOL, Buffer, Decoder, Frame, Kind, encode, encode_parts
@@ -79,6 +79,9 @@ _FORGOTTEN: Final = int(Kind.FORGOTTEN)
 _READY: Final = int(Kind.READY)
 _FAILED: Final = int(Kind.FAILED)
 _ONCE: Final = (RECEIVE,)
+_FLUSHED: Final = 1 << 20
+"""How much of a large argument is written at once."""
+
 _MAY_BE_LATE_S: Final = 0.5
 """How long the forkserver's word of how a worker ended may take, after its end was seen."""
 
@@ -111,17 +114,22 @@ class Port:
         "inbox",
         "is_dead",
         "is_ended",
+        "is_in_hand",
         "is_killed",
         "is_ready",
+        "killed_at",
         "number",
         "out",
         "pid",
         "pidfd",
         "read_by",
+        "recalled",
         "recalled_at",
         "sock",
         "stat_fd",
         "words",
+        "written",
+        "written_seen",
     )
 
     def __init__(self, number: int, sock: socket.socket, words: memoryview, limit: int) -> None:
@@ -129,8 +137,11 @@ class Port:
         self.sock = sock
         self.fd = sock.fileno()
         self.words = words
+        self.written = self.written_seen = 0
         self.decoder = Decoder(number, TO_POOL, limit + MARGIN)
-        self.inbox: list[bytes] = []
+        self.inbox: list[bytes | int] = []
+        """What came and is not digested: bytes, or how many were received into the decoder's room."""
+        self.is_in_hand = False
         self.out: collections.deque[memoryview] = collections.deque()
         self.armed = 0
         self.pid: int | None = None
@@ -145,8 +156,11 @@ class Port:
         self.is_dead = False
         """Whether the process has surely ended."""
         self.is_killed = False
+        self.killed_at = 0.0
         self.is_ready = False
         self.exit: str | None = None
+        self.recalled = 0
+        """The last sequence number that was ever recalled."""
         self.recalled_at: float | None = None
         self.bury_at: float | None = None
         """Until when the word of its end is waited for; or, where it lives, until when its death is."""
@@ -172,8 +186,10 @@ class Runtime:
         self._preload = preload
         self._initializer = initializer
         self._transport = transport
-        self.states = States()
-        """Guards the states of all futures; taken within the pool's lock, never around it."""
+        self._futures: set[PoolFuture] = set()
+        """Every one that is not resolved, whatever becomes of the rest: nobody shall wait for ever."""
+        self._interrupted: collections.deque[tuple[Port | None, int]] = collections.deque()
+        """Clients that an exception tore out of what they did here, and the port that they may have been reading."""
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._core = Core(settings, random.Random())
@@ -187,7 +203,7 @@ class Runtime:
         self._subscribers: list[Callable[[Event], object]] = []
         self._outbox: collections.deque[Event] = collections.deque()
         self._delivering = threading.Lock()
-        self._left: collections.deque[Resolve] = collections.deque()
+        self._left: collections.deque[PoolFuture] = collections.deque()
         """Answers to futures with callbacks, found by a client that waits for another one."""
         self._sleeps_until = 0.0
         self._alert_until = 0.0
@@ -205,6 +221,9 @@ class Runtime:
         self._warn_of(self._nursery.await_imports(settings.timing.start_s))
         self._epoll = select.epoll()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        # A ring at a number that is somebody else's by then would be a write there. Reentrant, for `shutdown_soon` may
+        # come from a garbage collection in the midst of a ring.
+        self._ringing = threading.RLock()
         self._epoll.register(self._bell, select.EPOLLIN)
         self._epoll.register(self._nursery.socket, select.EPOLLIN)
         self._over = threading.Event()
@@ -230,6 +249,7 @@ class Runtime:
                 self._core.look_up(task.key)
             try:
                 effects = self._core.submit(_clock(), task)
+                self._futures.add(future)
                 later = self._perform(effects) if effects or self._watchers else None
             except SessionPoolError:
                 raise
@@ -253,12 +273,13 @@ class Runtime:
 
     def withdraw(self, future: PoolFuture) -> bool:
         """Take an operation back that no worker was sent; whether it was still here to be taken."""
-        if self.is_foreign or future.task is None:
+        task = future.task
+        if self.is_foreign or task is None:
             return False
-        with self._lock:
-            task = future.task
+        with self._deciding():
             if future.is_taken or task.state != WAITING:
                 return False
+            self._futures.discard(future)
             later = self._perform(self._core.withdraw(_clock(), task))
             self._ring()  # it may have been the last thing that a pool in closing waited for
         self._resolve(later)
@@ -270,22 +291,23 @@ class Runtime:
         Returns early where another thread reads them, or where the worker is gone.
         """
         until = None if timeout is None else _clock() + timeout
-        with self._lock:
-            port = future.port
-            if port is None or port.read_by is not None or port.is_ended or self.is_foreign:
-                return timeout
-            client = threading.get_ident()
-            port.read_by = client
-            port.awaited_by = None
-            if client not in self._waiting_clients:
-                self._waiting_clients.add(client)
-            if port.armed:
-                self._arm(port)
-            task = future.task
-            is_first = task is not None and self._core.is_first(port.number, task)
+        port = None
+        client = threading.get_ident()
         try:
+            with self._lock:
+                port = future.port
+                if port is None or port.read_by is not None or port.is_ended or port.is_dead or self.is_foreign:
+                    return timeout
+                port.read_by = client
+                port.awaited_by = None
+                if client not in self._waiting_clients:
+                    self._waiting_clients.add(client)
+                if port.armed:
+                    self._arm(port)
+                task = future.task
+                is_first = task is not None and self._core.is_first(port.number, task)
             while port.read_by == client and future.port is port:
-                if until is not None or not is_first:
+                if (until is not None or not is_first) and not port.inbox:
                     left = _LONGEST_S if until is None else until - _clock()
                     if left <= 0:
                         break
@@ -294,10 +316,14 @@ class Runtime:
                         continue
                 if not self._receive(port, future):
                     break
-        finally:
             if port.read_by == client:
                 with self._lock:
                     self._leave(port)
+        except BaseException:
+            # Where it struck is anybody's guess: the background thread reads on, and hands out what was decided.
+            self._interrupted.append((port, client))
+            self._ring()
+            raise
         return None if until is None else max(0.0, until - _clock())
 
     def _leave(self, port: Port) -> None:
@@ -312,7 +338,7 @@ class Runtime:
         """No more operations; returns when all is over, or at once."""
         if self.is_foreign:
             return
-        with self._lock:
+        with self._deciding():
             later = self._perform(self._core.shutdown(_clock(), cancel=cancel, immediate=immediate))
             self._ring()
         self._resolve(later)
@@ -355,6 +381,8 @@ class Runtime:
                     snapshot = self._core.snapshot()
                 if predicate(snapshot):
                     return snapshot
+                if self._over.is_set():
+                    raise PoolClosed(f"the pool is over, and will not be as awaited: {snapshot}")
                 left = None if until is None else until - _clock()
                 with self._lock:  # a change since the look is in the count, so it is not slept through
                     if self._changes == seen and not self._changed.wait(left):
@@ -391,7 +419,9 @@ class Runtime:
             if kind is Send:
                 self._send(effect)  # type: ignore[arg-type]
             elif kind is Resolve or kind is Drop:
-                effect.task.payload.port = None  # type: ignore[union-attr]
+                future = effect.task.payload  # type: ignore[union-attr]
+                future.port = None
+                future.effect = effect
                 later.append(effect)  # type: ignore[arg-type]
             elif kind is Publish:
                 self._outbox.append(effect.event)  # type: ignore[union-attr]
@@ -472,6 +502,7 @@ class Runtime:
                     break
                 except OSError:
                     return  # its end is seen elsewhere
+                port.written += sent
                 if sent < len(frames[0]):
                     frames[0] = memoryview(frames[0])[sent:]
                 else:
@@ -481,9 +512,12 @@ class Runtime:
             self._arm(port)
 
     def _flush(self, port: Port) -> None:
+        budget = _FLUSHED  # the lock is held, and others want it
         try:
-            while port.out:
+            while port.out and budget > 0:
                 sent = port.sock.send(port.out[0], socket.MSG_DONTWAIT)
+                budget -= sent
+                port.written += sent
                 if sent < len(port.out[0]):
                     port.out[0] = port.out[0][sent:]
                 else:
@@ -499,8 +533,8 @@ class Runtime:
         if not port.is_ended:
             wanted = (0 if port.read_by or port.awaited_by else select.EPOLLIN) | (select.EPOLLOUT if port.out else 0)
         if wanted != port.armed:
-            port.armed = wanted
             self._epoll.modify(port.fd, wanted | select.EPOLLONESHOT)
+            port.armed = wanted
 
     def _start(self, number: int) -> list[Effect]:
         """Ask the forkserver for a worker; where there is none yet, it waits for it."""
@@ -510,7 +544,7 @@ class Runtime:
                 self._wanted.append(number)
                 return []
             mine, theirs = self._transport()
-        except OSError as error:
+        except Exception as error:  # a transport may be the user's own
             return self._core.start_failed(_clock(), number, f"no worker could be started: {error}")
         words_fd = -1
         try:
@@ -539,9 +573,11 @@ class Runtime:
     def _recall(self, effect: Recall) -> list[Effect]:
         now = _clock()
         port = self._ports.get(effect.worker)
-        if port is None or port.words[progress.BEGUN] >= effect.first:
-            # It is us who are late: it has long begun what is to be recalled, and its answers lie in its socket.
+        if port is None or not port.recalled <= port.words[progress.BEGUN] < effect.first:
+            # It is us who are late: it has long begun what is to be recalled, and its answers lie in its socket. Or it
+            # has not yet passed what was recalled before, which is all that the one word can say.
             return self._core.recalled(now, effect.worker, effect.last)
+        port.recalled = effect.last
         port.words[progress.RECALLED] = progress.span(effect.first, effect.last)
         port.recalled_at = now
         return []
@@ -550,6 +586,7 @@ class Runtime:
         port = self._ports.get(number)
         if port is not None:
             port.is_killed = True
+            port.killed_at = _clock()
             if port.pidfd is not None:
                 kernel.kill(port.pidfd)
             # Where it has no process yet, it is killed when it gets one.
@@ -569,45 +606,54 @@ class Runtime:
             Whether there can be more.
         """
         flags = 0 if mine is not None else socket.MSG_DONTWAIT
-        inbox = port.inbox
+        inbox, decoder = port.inbox, port.decoder
+        frames: list[Frame] = []
+        torn = ""
         try:
-            room = port.decoder.room()
-            if room is None:
-                # One call from the socket into the list: were it two, a signal's handler could raise between them (as
-                # Ctrl-C does), and an answer that the kernel has handed over would be lost without a trace.
-                inbox.extend(map(port.sock.recv, _ONCE, (flags,)))
-                data = inbox[0]
-                frames = list(port.decoder.feed(data)) if data else None
-                inbox.clear()
-            else:
-                with room:
-                    size = port.sock.recv_into(room, 0, flags)
-                frames = list(port.decoder.received(size)) if size else None
+            # One call from the socket into the list: were it two, a signal's handler could raise between them (as
+            # Ctrl-C does), and what the kernel has handed over would be lost. So it is found here the next time.
+            if not inbox:
+                room = decoder.room()
+                if room is None:
+                    inbox.extend(map(port.sock.recv, _ONCE, (flags,)))
+                else:
+                    with room:
+                        inbox.extend(map(port.sock.recv_into, (room,), (0,), (flags,)))
+            came = inbox[0]
+            if not came:
+                with self._lock:
+                    port.is_ended = True
+                return False
+            port.is_in_hand = True
+            try:
+                frames.extend(decoder.feed(came) if isinstance(came, bytes) else decoder.received(came))
+            except MalformedFrame as error:
+                torn = f"it sent a {error}"
+            if frames:
+                self._digest(port, frames, mine)
+            inbox.clear()
+            port.is_in_hand = False
         except BlockingIOError:
             return False
-        except MalformedFrame as error:
-            self._distrust(port, f"it sent a {error}")
-            return False
         except OSError:
-            frames = None
-        except BaseException:
-            if inbox:  # what came is in nobody's hands any more
-                self._distrust(port, "its reader was interrupted while it took an answer")
-            raise
-        if frames is None:
             with self._lock:
                 port.is_ended = True
             return False
-        if frames:
-            self._digest(port, frames, mine)
-        return True
+        except BaseException:
+            if port.is_in_hand:
+                port.is_in_hand = False
+                self._distrust(port, "its reader was interrupted while it took an answer")
+            raise
+        if torn:
+            self._distrust(port, torn)
+        return not torn
 
     def _digest(self, port: Port, frames: list[Frame], mine: PoolFuture | None) -> None:
         number = port.number
         with self._lock:
             try:
                 now = _clock()
-                if frames[0].sequence == 0:
+                if frames[0].sequence == 0 or frames[-1].sequence == 0:
                     later = []
                     for frame in frames:
                         later += self._perform(self._told(now, number, frame))
@@ -621,6 +667,48 @@ class Runtime:
             if self._core.due < self._sleeps_until:
                 self._ring()
         self._resolve(later, mine)
+
+    def _clear_up(self) -> None:
+        """After clients that an exception tore away: read on where they read, and hand out what was decided."""
+        while self._interrupted:
+            port, client = self._interrupted.popleft()
+            if port is None or port.number not in self._ports:
+                continue
+            with self._lock:
+                is_free = port.read_by in (client, None)
+                if is_free:
+                    port.read_by = threading.get_ident()
+            if is_free:
+                if port.inbox:
+                    self._receive(port, None)
+                with self._lock:
+                    port.read_by = None
+                    port.armed = -1  # whatever it was: it may have been changed by half
+                    self._arm(port)
+        with self._lock:
+            decided = [future for future in self._futures if future.effect is not None]
+        for future in decided:
+            self._settle_again(future)
+
+    def _settle_left(self) -> None:
+        while self._left:
+            with contextlib.suppress(IndexError):  # another thread took it
+                self._settle_again(self._left.popleft())
+
+    def _settle_again(self, future: PoolFuture) -> None:
+        effect = future.effect
+        if effect is not None and effect.task.payload is not None:
+            self._settle(effect, future)
+
+    @contextlib.contextmanager
+    def _deciding(self) -> Iterator[None]:
+        """Hold the lock, and have it known where an exception tears what is decided under it."""
+        with self._lock:
+            try:
+                yield
+            except BaseException as error:
+                self._tear(error)
+                raise
 
     def _tear(self, error: BaseException) -> None:
         """An exception came in the midst of the pool's decisions (a Ctrl-C, most likely): they cannot be trusted now.
@@ -650,16 +738,55 @@ class Runtime:
     # --- futures and subscribers; the lock is not held ----------------------------------------------------------
 
     def _resolve(self, later: Sequence[Resolve | Drop], mine: PoolFuture | None = None) -> None:
-        for effect in later:
-            future: PoolFuture = effect.task.payload
-            # A client that waits for one of them leaves the callbacks of others to the background thread.
-            if mine is not None and future is not mine and future.has_callbacks and isinstance(effect, Resolve):
-                self._left.append(effect)
-                self._ring()
-            else:
-                _settle(effect, future)
-        if self._outbox:
-            self._deliver()
+        try:
+            for effect in later:
+                future: PoolFuture = effect.task.payload
+                # A client that waits for one of them leaves the callbacks of others to the background thread.
+                if mine is not None and future is not mine and future.has_callbacks:
+                    self._left.append(future)
+                    self._ring()
+                    if self._over.is_set():  # the thread that it was left to has ended
+                        self._settle_left()
+                else:
+                    self._settle(effect, future)
+            if self._outbox:
+                self._deliver()
+        except BaseException:
+            self._interrupted.append((None, 0))
+            self._ring()
+            raise
+
+    def _settle(self, effect: Resolve | Drop, future: PoolFuture) -> None:
+        """Hand an operation's end to its client, unless another thread has done so."""
+        try:
+            if isinstance(effect, Drop):
+                self._drop(future)
+            elif future.is_taken or future.set_running_or_notify_cancel():
+                answer = effect.answer
+                if isinstance(answer, Frame) and answer.kind == _RESULT:
+                    try:
+                        result = payload.load(answer.body, "the result")
+                    except NotUnpicklable as error:
+                        future.set_exception(error)
+                    else:
+                        future.set_result(result)
+                elif answer is None or (isinstance(answer, Frame) and answer.kind == _FORGOTTEN):
+                    future.set_result(None)
+                else:
+                    error_ = answer if isinstance(answer, SessionPoolError) else payload.load_error(answer.body)
+                    future.set_exception(error_)
+        except InvalidStateError:
+            pass  # by another thread
+        # Only now: were it interrupted before, the background thread would do it again.
+        self._futures.discard(future)
+        future.parts = ()
+        future.task = effect.task.payload = None  # they hold each other, and a deadline may hold the task for long
+
+    def _drop(self, future: PoolFuture) -> None:
+        if future.is_taken:
+            future.set_exception(PoolClosed("the pool was shut down before the operation, interrupted once, went on"))
+        elif Future.cancel(future):
+            future.set_running_or_notify_cancel()
 
     def _deliver(self) -> None:
         """Tell the subscribers, one thread at a time; who finds another at it leaves it to that one.
@@ -719,9 +846,7 @@ class Runtime:
                     os.eventfd_read(self._bell)
             elif self._nursery is not None and fd == self._nursery.socket.fileno():
                 self._hear()
-        while self._left:
-            effect = self._left.popleft()
-            _settle(effect, effect.task.payload)
+        self._settle_left()
         self._tidy()
         return True
 
@@ -748,8 +873,9 @@ class Runtime:
 
     def _see_death(self, port: Port) -> None:
         with self._lock:
+            if port.pidfd is None or not kernel.is_dead(port.pidfd):
+                return  # the number was another descriptor's when the event came
             port.is_dead = True
-            assert port.pidfd is not None  # noqa: S101 - by it the death was seen
             self._epoll.unregister(port.pidfd)
             del self._by_pidfd[port.pidfd]
             port.bury_at = _clock() + (_MAY_BE_LATE_S if self._nursery is not None else 0.0)
@@ -778,7 +904,7 @@ class Runtime:
                 wanted, self._wanted = self._wanted, []
                 return list(chain.from_iterable(self._start(number) for number in wanted))
             case Threads(names):
-                self._warn_of(names)
+                _log.warning("the pool's new forkserver has threads: %s", names)
             case Forked(worker, pid, pidfd):
                 port = self._ports.get(worker)
                 if port is None:
@@ -819,6 +945,8 @@ class Runtime:
             self._epoll.unregister(nursery.socket)
             nursery.close(kill=True)
         effects: list[Effect] = []
+        for port in self._ports.values():
+            port.exit = port.exit or "how it ended is not known, for the pool's forkserver died too"
         unborn = [port for port in self._ports.values() if port.pidfd is None and not port.is_dead]
         for port in unborn:
             self._discard(port)
@@ -831,6 +959,8 @@ class Runtime:
         """Bury the dead, let time pass, and look at the workers now and then."""
         if self._torn is not None:
             raise self._torn
+        if self._interrupted:
+            self._clear_up()
         if self._close_wanted:
             self._close_wanted = False
             self.shutdown(wait=False, cancel=False, immediate=False)
@@ -876,7 +1006,7 @@ class Runtime:
         now = _clock()
         if port.bury_at is None:
             port.bury_at = now + _UNTIL_DEAD_S
-        elif now >= port.bury_at and not port.is_killed:
+        elif now >= port.bury_at:
             port.bury_at = now + _LONGEST_S
             with self._lock:
                 later = self._perform(self._core.doom(now, port.number, "its wire was closed"))
@@ -917,7 +1047,9 @@ class Runtime:
                     continue
                 is_stopped, memory = _look_at(port.stat_fd)
                 words = (port.words[progress.BEGUN], port.words[progress.ANSWERED])
-                is_silent = port.is_ended or not _unread(port.fd)
+                # A large argument on its way is progress, though the worker has not begun with it.
+                is_silent = port.is_ended or not (_unread(port.fd) or port.written != port.written_seen)
+                port.written_seen = port.written
                 effects = self._core.observed(
                     now, port.number, is_stopped=is_stopped, memory=memory, progress=words, is_silent=is_silent
                 )
@@ -931,36 +1063,57 @@ class Runtime:
         if nursery is None:
             return
         is_stopped, _ = _look_at(nursery.stat_fd)
+        stall_s = self._settings.timing.stall_s
+        is_stopped |= any(
+            port.is_killed and port.pidfd is None and now - port.killed_at > stall_s for port in self._ports.values()
+        )  # it has not even forked what was given up since
         if not is_stopped:
             self._nursery_stopped_at = None
         elif self._nursery_stopped_at is None:
             self._nursery_stopped_at = now
-        elif now - self._nursery_stopped_at >= self._settings.timing.stall_s:
+        elif now - self._nursery_stopped_at >= stall_s:
             nursery.kill()
 
     def _abandon(self, error: BaseException) -> None:
-        broken = PoolBroken("the pool itself has failed; this is a defect of sessionpool", (repr(error),))
+        why = "was interrupted while it decided" if isinstance(error, KeyboardInterrupt) else "has failed by a defect"
+        broken = PoolBroken(f"the pool itself {why}, and cannot be trusted any more: make a new one", (repr(error),))
         with self._lock:
-            later = self._perform(self._core.give_up(_clock(), broken))
+            try:
+                later = self._perform(self._core.give_up(_clock(), broken))
+            except Exception:  # what is torn may fail again
+                _log.exception("the pool's decisions are torn")
+                later = []
         self._resolve(later)
+        for future in list(self._futures):
+            self._settle_again(future)
+            if not future.done():
+                future.set_exception(broken)
+        self._futures.clear()
 
     def _close(self) -> None:
         nursery, self._nursery = self._nursery, None
-        if nursery is not None:
-            nursery.close()
-        with self._lock:
-            for port in list(self._ports.values()):
-                self._discard(port)
-            self._epoll.close()
-            os.close(self._bell)
-            self._over.set()
-            self._changed.notify_all()
-        _runtimes.discard(self)
+        try:
+            if nursery is not None:
+                nursery.close()
+            with self._lock:
+                for port in list(self._ports.values()):
+                    self._discard(port)
+                self._epoll.close()
+        finally:
+            with self._lock:
+                self._over.set()
+                self._changed.notify_all()
+            with self._ringing:
+                os.close(self._bell)
+                self._bell = -1
+            self._settle_left()
+            _runtimes.discard(self)
 
     def _ring(self) -> None:
-        if not self._over.is_set():
-            with contextlib.suppress(BlockingIOError, OSError):
-                os.eventfd_write(self._bell, 1)
+        with self._ringing:
+            if self._bell >= 0:
+                with contextlib.suppress(BlockingIOError):
+                    os.eventfd_write(self._bell, 1)
 
     @staticmethod
     def _warn_of(threads: str) -> None:
@@ -979,9 +1132,10 @@ class Runtime:
         self.is_foreign = True
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self.states._at_fork_reinit()  # another thread may have held it
-        for task in self._core.unresolved():
-            future: PoolFuture = task.payload
+        for future in self._futures:
+            future._condition._at_fork_reinit()  # type: ignore[attr-defined] # another thread may have held it
+            if future.done():
+                continue
             future._done_callbacks.clear()  # they are the parent's to run: an event loop's, for example
             future._waiters.clear()
             future.set_exception(PoolClosed("the pool belongs to the process that this one was forked from"))
@@ -994,38 +1148,6 @@ class Runtime:
         os.close(self._bell)
         if self._nursery is not None:
             self._nursery.disown()
-
-
-def _settle(effect: Resolve | Drop, future: PoolFuture) -> None:
-    """Hand an operation's end to its client."""
-    taken = future.is_taken
-    future.parts = ()
-    future.task = effect.task.payload = None  # they hold each other, and a deadline may hold the task for long
-    if isinstance(effect, Drop):
-        if taken:
-            future.set_exception(PoolClosed("the pool was shut down before the operation, interrupted once, went on"))
-        elif Future.cancel(future):
-            future.set_running_or_notify_cancel()
-        return
-    if not taken and not future.set_running_or_notify_cancel():
-        return
-    answer = effect.answer
-    if isinstance(answer, SessionPoolError):
-        future.set_exception(answer)
-        return
-    result = error = None
-    if answer is not None and answer.kind != _FORGOTTEN:
-        try:
-            if answer.kind == _RESULT:
-                result = payload.load(answer.body, "the result")
-            else:
-                error = payload.load_error(answer.body)
-        except Exception as failed:
-            error = failed
-    if error is None:
-        future.set_result(result)
-    else:
-        future.set_exception(error)
 
 
 def _readable(sock: socket.socket, within_s: float) -> bool:

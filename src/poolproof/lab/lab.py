@@ -114,6 +114,7 @@ class Lab:
         plan = self._plan
         with self._stage("prepare", plan.bounds.open_s):
             workload = load_workload(plan.works_on, plan.service_ms)
+            self._modules = workload.modules
             kinds: dict[str, Kind] = dict(workload.kinds)
             wanted = {entry.kind for entry in plan.scenario.load.placed}
             awkwards = {name: kind for name, kind in awkward.workload.kinds.items() if name in wanted}
@@ -177,7 +178,7 @@ class Lab:
     def _open(self) -> None:
         began = now_ns()
         with self._stage("open", self._plan.bounds.open_s):
-            self._pool = self._client.pool = build(self._plan.target, self._plan.workers)
+            self._pool = self._client.pool = build(self._plan.target, self._plan.workers, self._modules)
             self._claims = self._pool.claims
             write_claims(self._folder, self._claims)
         with self._stage("ready", self._plan.bounds.open_s + _SLACK_S):

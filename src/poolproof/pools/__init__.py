@@ -1,7 +1,7 @@
 """The pools that ship with the kit, and how a target is found by name and built."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any, Final
 
@@ -48,14 +48,19 @@ def find_target(named: str | Callable[..., Any]) -> Target:
     return Target(name=named, factory=named)
 
 
-def build(target: Target, workers: int) -> Pool:
-    """Call the factory of a target, with `workers=` if its signature accepts that.
+def build(target: Target, workers: int, modules: tuple[str, ...] = ()) -> Pool:
+    """Call the factory of a target, with `workers=` if its signature accepts that, and `modules=` if it names it.
 
     Raises:
         TargetError: the factory raises, or returns something that is no pool.
     """
     factory = _factory(target.name, target.factory)
-    arguments = {"workers": workers} if _accepts_workers(factory) else {}
+    parameters = _parameters(factory)
+    arguments: dict[str, Any] = {}
+    if any(it.name == "workers" or it.kind is it.VAR_KEYWORD for it in parameters):
+        arguments["workers"] = workers
+    if any(it.name == "modules" for it in parameters):  # not by `**`, whose factory may hand on all that it gets
+        arguments["modules"] = modules
     try:
         made = factory(**arguments)
     except BaseException as error:  # whatever the user's factory raises, SystemExit included
@@ -134,9 +139,8 @@ def _factory(name: str, factory: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]  # a callable of unknown signature is what was asked for
 
 
-def _accepts_workers(factory: Callable[..., Any]) -> bool:
+def _parameters(factory: Callable[..., Any]) -> Sequence[inspect.Parameter]:
     try:
-        parameters = inspect.signature(factory).parameters.values()
+        return list(inspect.signature(factory).parameters.values())
     except (TypeError, ValueError):
-        return False
-    return any(p.name == "workers" or p.kind is p.VAR_KEYWORD for p in parameters)
+        return ()

@@ -29,8 +29,13 @@ class SessionPoolPool:
 
     claims = CLAIMS
 
-    def __init__(self, workers: int) -> None:
-        self._pool = SessionPool(workers, max_queue=_WAITING * workers, sessions=Sessions(affinity="restart"))
+    def __init__(self, workers: int, modules: tuple[str, ...]) -> None:
+        self._pool = SessionPool(
+            workers,
+            preload=("poolproof.probe", *modules),
+            max_queue=_WAITING * workers,
+            sessions=Sessions(affinity="restart"),
+        )
 
     def submit(self, operation: Operation) -> "Future[Any]":
         deadline = None
@@ -45,6 +50,6 @@ class SessionPoolPool:
         self._pool.shutdown(cancel_futures=cancel)
 
 
-def make(workers: int) -> SessionPoolPool:
-    """A pool of `workers` processes from its own forkserver; a session whose worker dies goes on with a fresh state."""
-    return SessionPoolPool(workers)
+def make(workers: int, modules: tuple[str, ...] = ()) -> SessionPoolPool:
+    """A pool of `workers` processes, forked where `modules` are imported; its sessions outlive their workers."""
+    return SessionPoolPool(workers, modules)

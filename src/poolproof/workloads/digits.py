@@ -79,4 +79,5 @@ def workload() -> Workload:
             "batch": Kind(weight=1, payload=_images(BATCH), call=classify, verify=verify),
         },
         setup=prepare,
+        modules=(__name__, "sklearn.datasets", "sklearn.ensemble"),
     )
