@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+import sessionpool.core
 from sessionpool.core import PREFETCH_S, Core, Drop, Forget, Kill, Publish, Recall, Resolve, Send, Start, Stop, Task
 from sessionpool.errors import (
     DeadlineExceeded,
@@ -1163,3 +1164,270 @@ def test_ticks_at_the_time_that_is_due_come_to_an_end() -> None:
     due = core.due
     assert Kill(1) in core.tick(due)
     assert core.due > due
+
+
+def crowded(it: World, cost: str, count: int, **terms: Any) -> tuple[Worker, list[Record]]:
+    """A worker that was sent several operations at once, and has begun none of them."""
+    worker = began(it, submitted(it, cost=cost))
+    records = [submitted(it, cost=cost, **terms) for _ in range(count)]
+    it.finish(worker)
+    it.deliver(worker)
+    return worker, records
+
+
+# --- work in advance --------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_that_answers_in_time_is_not_recalled_from() -> None:
+    it = world(1)
+    taught(it)
+    worker, records = crowded(it, "quick", 3)
+    it.begin(worker)
+    it.pause(0.015)
+    it.finish(worker)
+    it.deliver(worker)
+    it.begin(worker)
+    it.pause(0.01)
+    it.tick()
+    assert ([record.place for record in records], effects(it, Recall)) == (["done", 1, 1], [])
+
+
+def test_a_worker_is_sent_more_before_it_has_answered_all() -> None:
+    it = world(1)
+    taught(it, took_ns=240_000, cost="quarter")
+    worker, _ = crowded(it, "quarter", 9)
+    before = len(worker.held)
+    for _ in range(2):
+        it.begin(worker)
+        it.finish(worker, 240_000)
+        it.deliver(worker)
+    assert (before, len(worker.held)) == (4, 4)
+
+
+# --- recalling --------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_recalled_goes_at_once_to_who_idles_by_then() -> None:
+    it = world(2)
+    taught(it)
+    other = began(it, submitted(it, cost="long"))
+    worker, records = crowded(it, "quick", 2)
+    it.work(other)
+    it.begin(worker)
+    it.pause(0.021)
+    it.tick()
+    it.see_recall(worker)
+    assert [record.place for record in records] == [worker.number, other.number]
+
+
+def test_what_was_recalled_was_not_tried() -> None:
+    it, records = dawdling()
+    worker = it.workers[1]
+    it.see_recall(worker)
+    it.finish(worker)
+    it.deliver(worker)
+    while worker.at is None:  # it passes what was recalled
+        assert it.begin(worker)
+    it.die(worker)
+    assert isinstance(records[1].outcome, WorkerDied)
+    assert records[1].outcome.attempts == 1
+
+
+def test_a_worker_that_has_returned_what_it_held_is_sent_more() -> None:
+    it = world(1)
+    taught(it, took_ns=240_000, cost="quarter")
+    worker, records = crowded(it, "quarter", 4)
+    it.begin(worker)
+    it.pause(0.021)
+    it.tick()
+    it.finish(worker, 240_000)
+    while it.begin(worker):
+        pass
+    it.deliver(worker)
+    assert [record.place for record in records] == ["done", 1, 1, 1]
+
+
+# --- growing ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_pool_does_not_grow_for_those_that_were_cancelled_behind_another() -> None:
+    it = world(1, most=4)
+    submitted(it)
+    waiting = [submitted(it) for _ in range(3)]
+    for record in waiting[1:]:
+        it.withdraw(record)
+    it.advance(0.06)
+    assert len(it.workers) == 2
+
+
+def test_a_pool_does_not_grow_again_while_those_that_it_started_come_up() -> None:
+    it = world(1, most=4)
+    submitted(it)
+    submitted(it)
+    it.advance(1.0)
+    assert len(it.workers) == 2
+
+
+# --- recycling --------------------------------------------------------------------------------------------------------
+
+
+def test_an_old_worker_leaves_when_its_last_strict_session_expires() -> None:
+    it = world(1, recycling=Recycling(operations=1), sessions=Sessions(ttl_s=5.0))
+    it.work(holder(it, submitted(it, key="ann")))
+    it.advance(4.9)
+    assert not it.workers[1].is_leaving
+    it.advance(2.0)
+    assert it.workers[1].is_asked_to_stop
+
+
+def test_an_old_worker_takes_new_sessions_while_the_only_fresh_one_is_about_to_leave() -> None:
+    it = world(1, most=2, recycling=Recycling(operations=2, memory_bytes=1 << 24))
+    records = [submitted(it, key="ann"), submitted(it)]
+    it.advance(0.1)
+    come_up(it)
+    old, fresh = holder(it, records[0]), holder(it, records[1])
+    it.work(old)
+    it.work(holder(it, submitted(it, key="ann")))
+    it.begin(fresh)
+    fresh.memory = 1 << 25
+    it.look(fresh)
+    assert submitted(it, key="bob").place == old.number
+
+
+def test_a_worker_that_is_large_before_it_is_ready_is_let_come_up() -> None:
+    it = world(1, up=False, recycling=Recycling(memory_bytes=1 << 24))
+    it.fork(it.workers[1])
+    it.workers[1].memory = 1 << 25
+    it.look(it.workers[1])
+    assert not it.workers[1].is_leaving
+
+
+# --- starts that fail -------------------------------------------------------------------------------------------------
+
+
+def test_starts_may_fail_as_often_as_they_like_while_a_worker_is_left() -> None:
+    it = world(2, up=False, restarts=Restarts(max_backoff_s=0.1))
+    it.fork(it.workers[1])
+    it.ready(it.workers[1])
+    for _ in range(1100):
+        it.fail_to_start(next(worker for worker in it.workers.values() if worker.phase == "wanted"))
+        it.advance(0.2)
+    assert submitted(it).place == 1
+
+
+# --- standing still ---------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_that_has_answered_and_is_stopped_again_is_given_its_time_again() -> None:
+    it = world(1)
+    worker = began(it, submitted(it))
+    it.stop(worker)
+    it.advance(0.8, looks=True)
+    it.go_on(worker)
+    it.finish(worker)
+    it.deliver(worker)
+    it.stop(worker)
+    it.advance(0.5, looks=True)
+    assert not worker.is_killed
+
+
+def test_a_worker_has_its_time_from_when_it_was_sent_something_and_not_from_the_last_look() -> None:
+    it = world(1)
+    it.look(it.workers[1])
+    it.pause(0.9)
+    submitted(it)
+    it.pause(0.1)
+    it.look(it.workers[1])
+    assert not it.workers[1].is_killed
+
+
+# --- sessions ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_session_whose_operation_waits_for_its_worker_does_not_expire() -> None:
+    it = world(1, sessions=Sessions(ttl_s=5.0))
+    it.work(holder(it, submitted(it, key="ann")))
+    began(it, submitted(it))
+    waits = submitted(it, key="ann")
+    it.advance(60.0)
+    assert waits.place == "waiting"
+
+
+def test_the_sessions_that_were_lost_first_are_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessionpool.core, "_GRAVES", 2)
+    it = world(1)
+    for key in ("ann", "bob", "eve"):
+        it.die(began(it, submitted(it, key=key)))
+        come_up(it)
+    assert [type(submitted(it, key=key).outcome) for key in ("bob", "eve")] == [SessionLost, SessionLost]
+
+
+def test_a_hinted_session_does_not_move_while_its_worker_holds_an_operation_of_it() -> None:
+    it = world(2)
+    began(it, submitted(it, key="ann", affinity="hint"))
+    other = began(it, submitted(it))
+    waits = submitted(it, key="ann", affinity="hint")
+    it.finish(other)
+    it.deliver(other)
+    assert waits.place == "waiting"
+
+
+def test_who_would_wait_for_its_sessions_worker_is_refused_though_another_is_idle() -> None:
+    it = world(2, max_queue=0)
+    submitted(it, key="ann")
+    assert it.submit(key="ann") is None
+
+
+# --- epochs that a worker does not hold -------------------------------------------------------------------------------
+
+
+def refusing(count: int) -> tuple[World, Worker, list[Record]]:
+    """A worker that refuses several operations of a session, while another one idles; none of its answers is read."""
+    it = world(2)
+    taught(it)
+    worker = holder(it, submitted(it, key="ann", affinity="restart", cost="quick"))
+    it.work(worker)
+    other = next(one for one in it.workers.values() if one is not worker)
+    for terms in ({"key": "bob"}, {}):
+        began(it, submitted(it, cost="quick", **terms))
+    records = [submitted(it, key="ann", affinity="restart", cost="quick") for _ in range(count)]
+    it.finish(worker)
+    it.deliver(worker)
+    assert worker.held == records
+    it.forget_all(worker)
+    while it.begin(worker):
+        pass
+    it.finish(other)
+    it.deliver(other)
+    return it, worker, records
+
+
+def test_what_comes_while_a_session_is_being_refused_waits_behind_what_is_still_out() -> None:
+    it, worker, records = refusing(2)
+    it.deliver(worker, 1)
+    late = submitted(it, key="ann", affinity="restart", cost="quick")
+    assert [record.place for record in (*records, late)] == ["waiting", worker.number, "waiting"]
+
+
+@pytest.mark.parametrize("how", ["at-once", "gives-up"])
+def test_what_was_refused_is_resolved_by_the_end_of_the_pool_while_more_is_still_out(how: str) -> None:
+    it, worker, records = refusing(2)
+    it.deliver(worker, 1)
+    if how == "at-once":
+        it.shutdown(immediate=True)
+    else:
+        it.give_up()
+    assert [record.place for record in records] == ["done", "done"]
+
+
+def test_what_is_refused_by_the_worker_that_its_deadline_has_ended_is_not_run_again() -> None:
+    it = world(2)
+    worker = holder(it, submitted(it, key="ann", affinity="restart"))
+    it.work(worker)
+    it.forget_all(worker)
+    record = submitted(it, key="ann", affinity="restart", deadline_s=0.3)
+    it.begin(worker)
+    it.advance(0.3)
+    record.begun = 0  # it was looked at, and not run
+    it.deliver(worker)
+    assert isinstance(record.outcome, DeadlineExceeded)

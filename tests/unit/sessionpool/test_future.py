@@ -119,3 +119,17 @@ def test_the_end_of_a_session_cannot_be_taken_back(runtime: Runtime) -> None:
     future.task = Task(future, has_session=True, key="ann", closes=True)
     assert not future.cancel()
     assert (future.cancelled(), runtime.asked) == (False, [])
+
+
+class Watchful(Runtime):
+    """Notes whether a future was cancelled before it was taken back."""
+
+    def withdraw(self, future: PoolFuture) -> bool:
+        self.asked.append(future.cancelled())
+        return True
+
+
+def test_an_operation_is_taken_back_before_it_counts_as_cancelled() -> None:
+    watchful = Watchful()
+    assert made(watchful).cancel()
+    assert watchful.asked == [False]
