@@ -699,11 +699,6 @@ class Core:
         """Why the pool gave up, where it did."""
         return self._broken
 
-    def is_first(self, worker: int, task: Task) -> bool:
-        """Whether a worker is at an operation, rather than at others before it."""
-        it = self._workers.get(worker)
-        return it is not None and bool(it.sent) and it.sent[0] is task
-
     def is_at_work(self, worker: int) -> bool:
         """Whether a worker holds operations."""
         it = self._workers.get(worker)

@@ -25,6 +25,7 @@ death, so no other wake-up is needed; a client whose port is read by another thr
 import collections
 import contextlib
 import fcntl
+import gc
 import logging
 import mmap
 import os
@@ -91,7 +92,7 @@ _UNTIL_DEAD_S: Final = 0.1
 _SAMPLES: Final = 4
 """How often a worker is looked at within `stall_s`."""
 
-_TRUST_S: Final = 0.002
+_TRUST_S: Final = 0.005
 """How long a client that is expected to wait for an operation is trusted to come."""
 
 _ALERT_S: Final = 0.02
@@ -186,8 +187,6 @@ class Runtime:
         self._preload = preload
         self._initializer = initializer
         self._transport = transport
-        self._futures: set[PoolFuture] = set()
-        """Every one that is not resolved, whatever becomes of the rest: nobody shall wait for ever."""
         self._interrupted: collections.deque[tuple[Port | None, int]] = collections.deque()
         """Clients that an exception tore out of what they did here, and the port that they may have been reading."""
         self._lock = threading.Lock()
@@ -249,7 +248,6 @@ class Runtime:
                 self._core.look_up(task.key)
             try:
                 effects = self._core.submit(_clock(), task)
-                self._futures.add(future)
                 later = self._perform(effects) if effects or self._watchers else None
             except SessionPoolError:
                 raise
@@ -279,7 +277,6 @@ class Runtime:
         with self._deciding():
             if future.is_taken or task.state != WAITING:
                 return False
-            self._futures.discard(future)
             later = self._perform(self._core.withdraw(_clock(), task))
             self._ring()  # it may have been the last thing that a pool in closing waited for
         self._resolve(later)
@@ -305,7 +302,7 @@ class Runtime:
                 if port.armed:
                     self._arm(port)
                 task = future.task
-                is_first = task is not None and self._core.is_first(port.number, task)
+                is_first = task is not None and task.sequence <= port.words[progress.ANSWERED] + 1
             while port.read_by == client and future.port is port:
                 if (until is not None or not is_first) and not port.inbox:
                     left = _LONGEST_S if until is None else until - _clock()
@@ -685,10 +682,16 @@ class Runtime:
                     port.read_by = None
                     port.armed = -1  # whatever it was: it may have been changed by half
                     self._arm(port)
-        with self._lock:
-            decided = [future for future in self._futures if future.effect is not None]
-        for future in decided:
+        for future in self._unresolved():
             self._settle_again(future)
+
+    def _unresolved(self) -> list[PoolFuture]:
+        """Every future of this pool that is not resolved, whatever the core knows of it: nobody shall wait for ever.
+
+        Asked of the garbage collector, for it is wanted only when all goes wrong; to keep a list would cost each time.
+        """
+        found = [it for it in gc.get_objects() if type(it) is PoolFuture and it.runtime is self]
+        return [it for it in found if it._state in ("PENDING", "RUNNING")]
 
     def _settle_left(self) -> None:
         while self._left:
@@ -778,8 +781,8 @@ class Runtime:
         except InvalidStateError:
             pass  # by another thread
         # Only now: were it interrupted before, the background thread would do it again.
-        self._futures.discard(future)
         future.parts = ()
+        future.effect = None  # with it goes all that was received with the answer
         future.task = effect.task.payload = None  # they hold each other, and a deadline may hold the task for long
 
     def _drop(self, future: PoolFuture) -> None:
@@ -1084,11 +1087,10 @@ class Runtime:
                 _log.exception("the pool's decisions are torn")
                 later = []
         self._resolve(later)
-        for future in list(self._futures):
+        for future in self._unresolved():
             self._settle_again(future)
             if not future.done():
                 future.set_exception(broken)
-        self._futures.clear()
 
     def _close(self) -> None:
         nursery, self._nursery = self._nursery, None
@@ -1132,10 +1134,8 @@ class Runtime:
         self.is_foreign = True
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        for future in self._futures:
+        for future in self._unresolved():
             future._condition._at_fork_reinit()  # type: ignore[attr-defined] # another thread may have held it
-            if future.done():
-                continue
             future._done_callbacks.clear()  # they are the parent's to run: an event loop's, for example
             future._waiters.clear()
             future.set_exception(PoolClosed("the pool belongs to the process that this one was forked from"))
