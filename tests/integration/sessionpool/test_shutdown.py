@@ -425,12 +425,13 @@ def test_an_interrupt_of_the_whole_group_ends_a_process_that_waits_and_leaves_no
 
 
 INTERRUPTED = """
-    import os, sys, threading
+    import os, signal, sys, threading
     from sessionpool import SessionPool
     from tests.integration.sessionpool import deeds
 
     if __name__ == "__main__":
         os.setsid()
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins with it ignored
         pool = SessionPool(2, preload=())
         pool.wait_for(lambda seen: seen.ready == 2)
         deeds.meet(sys.argv[1], "script")
