@@ -1,15 +1,17 @@
 """What shall happen, as plain values: operations, workloads, load, faults, scenarios and plans. Nothing here acts."""
 
+import math
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import combinations, pairwise
 from typing import Any, Final, Literal
 
 import msgspec
 
 from poolproof.probe import Call
 
-SCHEMA: Final = "poolproof/plan-1"
+SCHEMA: Final = "poolproof/plan-2"
 
 Made = Literal["implied", "promised", "declined", "undeclared"]
 
@@ -144,22 +146,42 @@ class Claims(Value, frozen=True, kw_only=True):
 # --- load -------------------------------------------------------------------------------------------------------
 
 
-class Step(Value, frozen=True, kw_only=True):
-    """A rate held for a while, operations a second or multiples of the pool's capacity; a rate of 0 is a pause."""
+class Step(Value, frozen=True, kw_only=True, omit_defaults=True):
+    """A rate held for a while, or changed evenly to another one; a rate of 0 is a pause.
+
+    Attributes:
+        rate: operations a second, or multiples of the pool's capacity.
+        to: the rate at the end, in the same unit; None for the same all along.
+    """
 
     rate: float
     seconds: float
+    to: float | None = None
+
+    @property
+    def operations(self) -> float:
+        """How many are due within it on average."""
+        return (self.rate + (self.rate if self.to is None else self.to)) / 2 * self.seconds
 
 
-class Placed(Value, frozen=True, kw_only=True):
-    """One operation of a certain kind at a certain moment, beside the mix; `deadline_s` after it is due, 0 for none."""
+class Placed(Value, frozen=True, kw_only=True, omit_defaults=True):
+    """One operation at a certain moment, beside the mix.
+
+    Attributes:
+        deadline_s: after it is due; 0 for none.
+        session: that it belongs to; -1 for none.
+        command: what a scripted operation obeys, instead of a payload that its kind makes.
+    """
 
     at_s: float
     kind: str
     deadline_s: float = 0.0
+    session: int = -1
+    idempotent: bool = False
+    command: tuple[str | int | float, ...] = ()
 
 
-class Load(Value, frozen=True, kw_only=True):
+class Load(Value, frozen=True, kw_only=True, omit_defaults=True):
     """Open-loop load: operations are due when the schedule says, whatever became of the earlier ones.
 
     Attributes:
@@ -170,6 +192,7 @@ class Load(Value, frozen=True, kw_only=True):
         sessions: how many sessions the operations are spread over; 0 for none.
         burst: how many operations of one session are due at once.
         deadline_s: within what time of being due the operations of the mix must have ended; 0 for no deadline.
+        idempotent: which share of the mix is declared idempotent.
         placed: single operations of the workload, or of the kit's awkward one.
         warm_up: operations that are sent and drained before the measured window.
     """
@@ -180,6 +203,7 @@ class Load(Value, frozen=True, kw_only=True):
     sessions: int = 0
     burst: int = 1
     deadline_s: float = 0.0
+    idempotent: float = 0.0
     placed: tuple[Placed, ...] = ()
     warm_up: int = 8
 
@@ -193,47 +217,123 @@ class Load(Value, frozen=True, kw_only=True):
         if not self.service_s:
             return self
         per_s = at_once / self.service_s
-        steps = tuple(Step(rate=step.rate * per_s, seconds=step.seconds) for step in self.steps)
+        steps = tuple(
+            Step(rate=step.rate * per_s, seconds=step.seconds, to=None if step.to is None else step.to * per_s)
+            for step in self.steps
+        )
         return msgspec.structs.replace(self, steps=steps, service_s=0.0)
 
 
 # --- faults -----------------------------------------------------------------------------------------------------
 
 
-class FaultSpec(Value, frozen=True, kw_only=True):
+FaultKind = Literal[
+    "kill",
+    "stall",
+    "slow",
+    "disconnect",
+    "partition",
+    "delay",
+    "duplicate",
+    "corrupt",
+    "truncate",
+    "lose-states",
+    "lose-affinity",
+    "swap-affinity",
+    "stale-affinity",
+    "refuse-start",
+    "fail-start",
+    "slow-start",
+    "hang-start",
+    "jump-clock",
+]
+"""What can be done to a pool; which of it a layer can do, `problems` says.
+
+- `kill`, `stall`, `slow` (`amount` times as slow): to processes.
+- `disconnect`, `partition`, `delay` (by `amount` seconds on average), `duplicate`, `corrupt`, `truncate` (of `amount`,
+  a share, of the frames): to the wire of a worker, in the direction `toward`.
+- `lose-states`: a worker loses the states that it holds, and does not know it.
+- `lose-affinity`, `swap-affinity`, `stale-affinity`: the pool's table of sessions loses entries, exchanges them, or has
+  them point at the dead.
+- `refuse-start`, `fail-start`, `slow-start` (by `amount` seconds), `hang-start`: to every worker that is to be started.
+- `jump-clock`: the clock goes forward by `amount` seconds at once, as after the suspension of a machine.
+"""
+
+TARGETS: Final[dict[str, tuple[str, ...]]] = {
+    "kill": ("worker", "parent", "forkserver"),
+    **dict.fromkeys(
+        ("stall", "slow", "disconnect", "partition", "delay", "duplicate", "corrupt", "truncate", "lose-states"),
+        ("worker",),
+    ),
+    **dict.fromkeys(
+        (
+            *("lose-affinity", "swap-affinity", "stale-affinity"),
+            *("refuse-start", "fail-start", "slow-start", "hang-start"),
+            "jump-clock",
+        ),
+        ("pool",),
+    ),
+}
+"""What each fault can befall."""
+
+LASTING: Final = frozenset(
+    {"stall", "slow", "partition", "delay", "duplicate", "corrupt", "truncate"}
+    | {"refuse-start", "fail-start", "slow-start", "hang-start"}
+)
+"""The faults that go on until they are healed; the others are done once they have begun."""
+
+ON_STARTS: Final = frozenset({"refuse-start", "fail-start", "slow-start", "hang-start"})
+ON_FRAMES: Final = frozenset({"duplicate", "corrupt", "truncate"})
+ON_AFFINITY: Final = frozenset({"lose-affinity", "swap-affinity", "stale-affinity"})
+
+REAL: Final = frozenset({"kill", "stall"})
+"""The faults that layers 2 and 3 can inject."""
+
+Coincidence = Literal["in-flight", "idle", "sent", "answered", "starting", "any"]
+
+
+class FaultSpec(Value, frozen=True, kw_only=True, omit_defaults=True):
     """A harm to be done: what, to whom, when, and what it must meet to prove anything.
 
     Attributes:
-        kind: `kill` or `stall`.
-        target: `worker`, chosen among the incarnations with probe records, or `parent`, the pool's own process.
-        count: how many workers; alternative to `share`.
+        target: `worker`, chosen among the incarnations with probe records; `parent`, the pool's own process;
+            `forkserver`; or `pool`, where it befalls the pool as a whole.
+        count: how many workers, or sessions; alternative to `share`.
         share: what share of the live workers, rounded up.
         at_s: when, after the start of the measured window.
         for_s: how long it lasts, where it can be undone.
-        coincide: what the victims must be found doing: `in-flight` operations, or `idle`.
+        amount: how much of it, see `FaultKind`.
+        toward: which direction of a wire it befalls, that to the worker, that to the pool, or both.
+        coincide: what the victims must be found doing: operations `in-flight`, or nothing (`idle`). On layer 1 also
+            with an operation `sent` and not begun, or `answered` and the answer on its way; `starting`; or `any`.
         patience_s: for how long victims that coincide are looked for.
     """
 
-    kind: Literal["kill", "stall"]
+    kind: FaultKind
     at_s: float
-    target: Literal["worker", "parent"] = "worker"
+    target: Literal["worker", "parent", "forkserver", "pool"] = "worker"
     count: int = 0
     share: float = 0.0
     for_s: float = 0.0
-    coincide: Literal["in-flight", "idle"] = "in-flight"
+    amount: float = 0.0
+    toward: Literal["worker", "pool", "both"] = "both"
+    coincide: Coincidence = "in-flight"
     patience_s: float = 1.5
 
     def describe(self) -> str:
         """The fault in a few words."""
-        whom = (
-            "the pool's own process"
-            if self.target == "parent"
-            else f"{self.share:.0%} of the workers"
-            if self.share
-            else f"{self.count} worker{'s' if self.count != 1 else ''}"
+        workers = (
+            f"{self.share:.0%} of the workers" if self.share else f"{self.count} worker{'s' if self.count != 1 else ''}"
         )
+        whom = {
+            "parent": f"the pool's own process ({self.coincide})",
+            "forkserver": "the pool's forkserver",
+            "pool": f"the pool{f' ({self.count} sessions)' if self.count else ''}",
+            "worker": f"{workers} ({self.coincide})",
+        }[self.target]
+        by = f" by {self.amount:g}" if self.amount else ""
         lasting = f" for {self.for_s:g} s" if self.for_s else ""
-        return f"{self.kind} {whom} ({self.coincide}) at {self.at_s:g} s{lasting}"
+        return f"{self.kind} {whom}{by} at {self.at_s:g} s{lasting}"
 
 
 # --- the whole --------------------------------------------------------------------------------------------------
@@ -249,7 +349,7 @@ Stage = Literal[
 ]
 
 
-class Scenario(Value, frozen=True, kw_only=True):
+class Scenario(Value, frozen=True, kw_only=True, omit_defaults=True):
     """A named experiment together with the promises that it examines.
 
     Attributes:
@@ -265,6 +365,11 @@ class Scenario(Value, frozen=True, kw_only=True):
     load: Load
     workload: str = ""
     faults: tuple[FaultSpec, ...] = ()
+
+    @property
+    def closes_under_load(self) -> bool:
+        """Whether the pool is closed right after the load: what faults are to come, come while it closes."""
+        return ("load", "close") in pairwise(self.stages)
 
 
 class Bounds(Value, frozen=True, kw_only=True):
@@ -300,6 +405,8 @@ class Plan(Value, frozen=True, kw_only=True):
     Attributes:
         workload: the run's, for scenarios that have none of their own.
         service_ms: how long the scripted operations occupy a worker, by kind.
+        service_spread: by how much that varies: the sigma of a lognormal distribution with that median.
+        options: what the target's factory is given by name, beside the number of workers.
     """
 
     schema: str = SCHEMA
@@ -310,6 +417,8 @@ class Plan(Value, frozen=True, kw_only=True):
     workers: int
     seed: int
     service_ms: dict[str, float] = {}
+    service_spread: float = 0.0
+    options: dict[str, str | int | float | bool | None] = {}
     bounds: Bounds
     limits: Limits
     watch_s: float = 0.1
@@ -339,9 +448,136 @@ def decode(text: bytes) -> Plan:
     """Read a plan back.
 
     Raises:
-        msgspec.ValidationError: it is of another schema, or not a plan.
+        msgspec.DecodeError: it is no JSON, of another schema, not a plan, or one that makes no sense; everything that
+            is wrong is told at once.
     """
-    plan = msgspec.json.decode(text, type=Plan)
-    if plan.schema != SCHEMA:
-        raise msgspec.ValidationError(f"schema {plan.schema!r}, expected {SCHEMA!r}")
+    return convert(msgspec.json.decode(text))
+
+
+def convert(content: Any) -> Plan:
+    """A plan from what its JSON holds.
+
+    Raises:
+        msgspec.ValidationError: as `decode` does.
+    """
+    if not isinstance(content, dict):
+        raise msgspec.ValidationError("a plan is an object")
+    # Its version first: a plan of another version may have another shape.
+    if content.get("schema") != SCHEMA:
+        raise msgspec.ValidationError(f"schema {content.get('schema')!r}, expected {SCHEMA!r}")
+    wrong = list(_misshapen(content))
+    if not wrong:
+        plan = msgspec.convert(content, Plan)
+        wrong = problems(plan)
+    if wrong:
+        raise msgspec.ValidationError("; ".join(wrong))
     return plan
+
+
+def _misshapen(content: dict[str, Any]) -> Iterator[str]:
+    """What in a plan is not of the right shape: each fault, step and placed operation by itself, then the rest."""
+    rest = dict(content)
+    scenario = rest.get("scenario")
+    if isinstance(scenario, dict):
+        scenario = rest["scenario"] = dict(scenario)
+        load = scenario.get("load")
+        if isinstance(load, dict):
+            load = scenario["load"] = dict(load)
+            for key, kind in (("steps", Step), ("placed", Placed)):
+                yield from _each(load, f"scenario.load.{key}", key, kind)
+        yield from _each(scenario, "scenario.faults", "faults", FaultSpec)
+    try:
+        msgspec.convert(rest, Plan)
+    except msgspec.ValidationError as error:
+        yield str(error)
+
+
+def _each(home: dict[str, Any], where: str, key: str, kind: type[Value]) -> Iterator[str]:
+    entries = home.get(key)
+    if isinstance(entries, list):
+        home[key] = []
+        for number, entry in enumerate(entries):
+            try:
+                msgspec.convert(entry, kind)
+            except msgspec.ValidationError as error:
+                named = f" ({entry['kind']!r})" if isinstance(entry, dict) and "kind" in entry else ""
+                yield f"{where}[{number}]{named}: {error}"
+
+
+MAX_OPERATIONS: Final = 20_000_000
+"""The most that one plan may offer: what fits in the memory of a machine like ours."""
+
+
+def problems(plan: Plan) -> list[str]:
+    """Everything in a plan that makes no sense, each in a few words; none where it can be run."""
+    scenario, found = plan.scenario, []
+    load = scenario.load
+    for number, step in enumerate(load.steps):
+        where = f"scenario.load.steps[{number}]"
+        if not (0 <= step.seconds < math.inf):
+            found.append(f"{where}: seconds = {step.seconds:g}: expected a time of 0 or more")
+        if any(not 0 <= rate < math.inf for rate in (step.rate, step.to or 0.0)):
+            found.append(f"{where}: a rate below 0, or without end")
+    for number, entry in enumerate(load.placed):
+        if not (0 <= entry.at_s < math.inf and 0 <= entry.deadline_s < math.inf):
+            found.append(
+                f"scenario.load.placed[{number}]: at_s = {entry.at_s:g}, deadline_s = {entry.deadline_s:g}: "
+                "expected times of 0 or more"
+            )
+    if not 0 <= load.idempotent <= 1:
+        found.append(f"scenario.load: idempotent = {load.idempotent:g}: expected a share between 0 and 1")
+    if load.burst < 1 or load.sessions < 0 or load.deadline_s < 0:
+        found.append("scenario.load: burst below 1, or sessions or deadline_s below 0")
+    expected = sum(step.operations for step in load.steps) + len(load.placed)
+    if not load.service_s and expected > MAX_OPERATIONS:
+        found.append(
+            f"scenario.load: about {expected:,.0f} operations, the most is {MAX_OPERATIONS:,}: lower the rate or the "
+            "seconds"
+        )
+    if plan.workers < 1:
+        found.append(f"workers = {plan.workers}: expected one or more")
+    found += [f"scenario.examines: unknown promise {name!r}" for name in scenario.examines if name not in PROMISES]
+    for number, spec in enumerate(scenario.faults):
+        found += [f"scenario.faults[{number}] ({spec.kind}): {what}" for what in _senseless(spec, load.seconds)]
+        if plan.layer != 1 and (spec.kind not in REAL or spec.target not in ("worker", "parent")):
+            found.append(
+                f"scenario.faults[{number}] ({spec.kind} {spec.target}): only layer 1 can do that, and this "
+                f"is a plan for layer {plan.layer}"
+            )
+    found += _clashes(scenario.faults)
+    return found
+
+
+def _senseless(spec: FaultSpec, window_s: float) -> Iterator[str]:
+    for name in ("at_s", "for_s", "amount", "patience_s", "count", "share"):
+        if not 0 <= getattr(spec, name) < math.inf:
+            yield f"{name} = {getattr(spec, name):g}: expected 0 or more"
+    if spec.target not in TARGETS[spec.kind]:
+        yield f"target = {spec.target}: expected {' or '.join(TARGETS[spec.kind])}"
+    if spec.target == "worker" and bool(spec.count) == bool(spec.share):
+        yield "expected either a count or a share of the workers"
+    if spec.share > 1:
+        yield f"share = {spec.share:g}: expected at most 1"
+    if spec.kind in LASTING and not spec.for_s:
+        yield "for_s is missing: it would be over when it begins"
+    if spec.kind not in LASTING and spec.for_s:
+        yield f"for_s = {spec.for_s:g}: it is done at once, and does not last"
+    if spec.kind in ON_FRAMES and not 0 < spec.amount <= 1:
+        yield f"amount = {spec.amount:g}: expected a share of the frames above 0"
+    if spec.kind in ("delay", "slow-start", "jump-clock") and not spec.amount:
+        yield "amount is missing: expected seconds"
+    if spec.kind == "slow" and spec.amount <= 1:
+        yield f"amount = {spec.amount:g}: expected a factor above 1"
+    if spec.at_s > window_s:
+        yield f"at_s = {spec.at_s:g}: the load is over after {window_s:g} s"
+
+
+def _clashes(faults: tuple[FaultSpec, ...]) -> Iterator[str]:
+    """Windows that overlap though only one of them can be in effect: what becomes of a worker that is started."""
+    starts = [(number, spec) for number, spec in enumerate(faults) if spec.kind in ON_STARTS]
+    for (first, one), (second, other) in combinations(starts, 2):
+        if one.at_s < other.at_s + other.for_s and other.at_s < one.at_s + one.for_s:
+            yield (
+                f"scenario.faults[{first}] ({one.kind}) and scenario.faults[{second}] ({other.kind}) overlap: a worker "
+                "can be started in one way only"
+            )

@@ -152,17 +152,17 @@ def _truncate_plan(run: Path) -> None:
 
 def _age_plan(run: Path) -> None:
     plan = run / "plan.json"
-    plan.write_text(plan.read_text(encoding="utf-8").replace("poolproof/plan-1", "poolproof/plan-0"), encoding="utf-8")
+    plan.write_text(plan.read_text(encoding="utf-8").replace("poolproof/plan-2", "poolproof/plan-0"), encoding="utf-8")
 
 
 def _age_history(run: Path) -> None:
     (marker,) = [
         path
         for path in run.rglob("*.json")
-        if "poolproof/history-1" in path.read_text(encoding="utf-8", errors="replace")
+        if "poolproof/history-2" in path.read_text(encoding="utf-8", errors="replace")
     ]
     marker.write_text(
-        marker.read_text(encoding="utf-8").replace("poolproof/history-1", "poolproof/history-0"), encoding="utf-8"
+        marker.read_text(encoding="utf-8").replace("poolproof/history-2", "poolproof/history-0"), encoding="utf-8"
     )
 
 

@@ -251,6 +251,7 @@ class Story:
         fault: int = 0,
         effective: Literal["yes", "no", "pool-dead", "inapplicable"] = "yes",
         why: str = "seen",
+        sessions: tuple[int, ...] = (),
     ) -> Self:
         """One fault of the plan done to one process."""
         spec = self.plan.scenario.faults[fault]
@@ -266,6 +267,7 @@ class Story:
                 effective=effective,
                 why=why,
                 held=held,
+                sessions=sessions,
             )
         )
         return self

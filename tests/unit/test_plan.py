@@ -16,7 +16,7 @@ def test_a_plan_of_every_scenario_is_read_back_as_it_was_written(name: str) -> N
     assert decode(encode(plan)) == plan
 
 
-@given(st.floats(0, 1e6), st.floats(0.001, 1e4), st.integers(0, 1 << 62))
+@given(st.floats(0, 1e3), st.floats(0.001, 1e4), st.integers(0, 1 << 62))
 def test_the_numbers_of_a_plan_survive_writing(rate: float, seconds: float, seed: int) -> None:
     scenario = msgspec.structs.replace(make_plan().scenario, load=Load(steps=(Step(rate=rate, seconds=seconds),)))
     plan = msgspec.structs.replace(make_plan(), seed=seed, scenario=scenario, service_ms={"predict": seconds})
@@ -28,7 +28,7 @@ def test_a_plan_is_written_for_people() -> None:
 
 
 def test_a_plan_of_another_schema_is_refused() -> None:
-    with pytest.raises(msgspec.ValidationError, match="schema 'poolproof/plan-0', expected 'poolproof/plan-1'"):
+    with pytest.raises(msgspec.ValidationError, match="schema 'poolproof/plan-0', expected 'poolproof/plan-2'"):
         decode(encode(msgspec.structs.replace(make_plan(), schema="poolproof/plan-0")))
 
 

@@ -40,7 +40,7 @@ def test_a_bundled_pool_is_found_by_its_name(name: str, monkeypatch: pytest.Monk
 def test_the_factory_of_a_bundled_pool_is_there(name: str) -> None:
     if not extras.installed(name):
         pytest.skip(f"{extras.install_command(name)} was not run")
-    assert inspect.signature(references.load(BUNDLED[name])).parameters.keys() - {"modules"} == {"workers"}
+    assert inspect.signature(references.load(BUNDLED[name])).parameters.keys() - {"modules", "options"} == {"workers"}
 
 
 @pytest.mark.parametrize("name", ["loky", "pebble"])

@@ -19,8 +19,8 @@ from poolproof.checks.serves_fairly import serves_fairly
 from poolproof.checks.sheds_overload import sheds_overload
 from poolproof.checks.survives_worker_death import survives_worker_death
 from poolproof.checks.types_every_error import types_every_error
-from poolproof.checks.verdict import ORDER, Answer, Evidence, Finding, Verdict, worst
-from poolproof.history import Fault, History
+from poolproof.checks.verdict import ORDER, SHOWN, Answer, Evidence, Finding, Verdict, worst
+from poolproof.history import Fault, History, Lifecycle
 from poolproof.probe import ProbeError
 
 __all__ = ["CHECKS", "ORDER", "Answer", "Evidence", "Finding", "Verdict", "judge", "worst"]
@@ -61,16 +61,26 @@ def judge(history: History, checks: dict[str, Check] = CHECKS) -> tuple[Finding,
         return ()
     doubts = [Evidence(text=reason) for reason in _doubts(history)]
     findings = []
-    for promise in history.plan.scenario.examines:
+    violated = {event.stage: None for event in history.lifecycle if event.event == "violation"}
+    for promise in dict.fromkeys((*history.plan.scenario.examines, *violated)):
         try:
             verdict, evidence = checks[promise](history)
         except Exception as error:  # whatever a check stumbles over is no verdict
             verdict, evidence = "unknown", [Evidence(text=f"the check crashed: {type(error).__name__}: {error}")]
-        if verdict != "broken" and doubts:
+        found = [event for event in history.lifecycle if event.event == "violation" and event.stage == promise]
+        if found:
+            evidence = _told(history, found) + (evidence if verdict == "broken" else [])
+            verdict = "broken"
+        elif verdict != "broken" and doubts:
             verdict, evidence = "unknown", [*doubts, *evidence]
         named = tuple(_in_scenario(entry, history.plan.scenario.name) for entry in evidence)
         findings.append(Finding(promise=promise, verdict=verdict, evidence=named))
     return tuple(findings)
+
+
+def _told(history: History, seen: list[Lifecycle]) -> list[Evidence]:
+    """What a simulated world saw the pool decide that no pool may."""
+    return [Evidence(text=event.detail, at_s=round(history.seconds(event.at), 6)) for event in seen[:SHOWN]]
 
 
 def _doubts(history: History) -> list[str]:

@@ -22,7 +22,7 @@ def keeps_sessions_sticky(history: History) -> Answer:
         return unknown(_FEW.format(0))
     worker, one_row = worker_of(history, rows)
     lived = lived_until(history, one_row)
-    same = session[1:] == session[:-1]
+    same = (session[1:] == session[:-1]) & ~_harmed_between(history, session, executions.started[rows])
     before, after = rows[:-1], rows[1:]
     alive = executions.started[after] + NOTICE_NS < lived[worker[:-1]]
     moved = same & (worker[1:] != worker[:-1]) & alive
@@ -41,6 +41,15 @@ def keeps_sessions_sticky(history: History) -> Answer:
     )
     told = ", ".join(f"{np.count_nonzero(some)} {what}" for some, what in sums if some.any())
     return "broken", [*evidence, Evidence(text=told)]
+
+
+def _harmed_between(history: History, session: np.ndarray, started: np.ndarray) -> np.ndarray:
+    """Whether a session's data was harmed after one operation and before the next; shape (operations - 1,)."""
+    harmed = np.zeros(max(0, len(session) - 1), dtype=bool)
+    for fault in history.faults:
+        for one in fault.sessions:
+            harmed |= (session[:-1] == one) & (started[:-1] <= fault.end) & (started[1:] >= fault.begin)
+    return harmed
 
 
 def _tell(history: History, before: int, after: int, moved: bool) -> Evidence:

@@ -80,8 +80,9 @@ def shed(history: History) -> np.ndarray:
     taken = (operations.accepted > 0) & ~history.ended(Outcome.REJECTED) & ~idle
     ended = np.sort(operations.done[taken & (operations.done > 0)])
     sent = operations.sent[refused]
-    # The client may have a result before the pool has its worker back.
-    under_way = np.searchsorted(np.sort(operations.accepted[taken]), sent) - np.searchsorted(ended, sent - RETURN_NS)
+    # In virtual time many are accepted at one moment. The client may have a result before the pool has its worker back.
+    accepted = np.sort(operations.accepted[taken])
+    under_way = np.searchsorted(accepted, sent, "right") - np.searchsorted(ended, sent - RETURN_NS)
     capacity = history.first("capacity", "probe-before")
     workers = min(history.plan.workers, int(capacity.value or 0) if capacity else 0) or history.plan.workers
     lost = np.zeros(len(sent), dtype=np.int64)
@@ -268,12 +269,14 @@ def to_blame(history: History) -> np.ndarray:
     bereft_at: dict[int, int] = {}
     for fault in history.effective():
         held = np.array(fault.held, dtype=np.int64)
-        guilty[held[(held >= 0) & (held < count)]] = True
+        held = held[(held >= 0) & (held < count)]
+        guilty[held] = True
         rows = np.flatnonzero((executions.pid == fault.pid) & known)
         rows = rows[(executions.start_time[rows] == fault.start_time) & (executions.started[rows] < fault.begin)]
         ops = executions.op[rows]
         harmed_at[ops] = np.minimum(harmed_at[ops], fault.begin)
-        for session in np.unique(operations.session[ops]).tolist():
+        harmed = [*operations.session[ops].tolist(), *operations.session[held].tolist(), *fault.sessions]
+        for session in sorted(set(harmed)):
             if session >= 0:
                 bereft_at[session] = min(bereft_at.get(session, fault.begin), fault.begin)
     if bereft_at:

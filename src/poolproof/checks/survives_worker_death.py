@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from poolproof.checks.record import FAILED, describe_some, shed, unresolved
+from poolproof.checks.record import FAILED, describe_some, expired, shed, to_blame, unresolved
 from poolproof.checks.verdict import Answer, Evidence, unknown
 from poolproof.history import History, Outcome, Phase
 
@@ -24,7 +24,8 @@ def survives_worker_death(history: History) -> Answer:
         return unknown(f"{count} operations were sent after the death was to be noticed, {ENOUGH} are needed")
     lost, _ = unresolved(history)
     # What it refuses as too much while it starts workers anew, it refuses as documented.
-    failed = later & (history.ended(*FAILED) | lost) & ~shed(history)
+    # Nor is it this death that fails what a later harm befell, or what belongs to a session that died.
+    failed = later & (history.ended(*FAILED) | lost) & ~shed(history) & ~to_blame(history) & ~expired(history)
     served = int(np.count_nonzero(later & history.ended(Outcome.OK, Outcome.USER_ERROR)))
     if failed.any():
         return "broken", [

@@ -46,7 +46,7 @@ app = typer.Typer(
 Workload = Annotated[
     str | None, typer.Option(help="default, digits, scripted, waits, or module:name of your own.", show_default=False)
 ]
-Layer = Annotated[int, typer.Option(help="How real the workers are: 2 or 3.")]
+Layer = Annotated[int, typer.Option(help="How real the workers are: 1 simulated, 2 or 3.")]
 Workers = Annotated[int | None, typer.Option(help="Workers of the pool.", show_default=False)]
 Scenarios = Annotated[
     list[str] | None, typer.Option("--scenario", help="A scenario to run; repeat for several.", show_default=False)
@@ -110,7 +110,7 @@ def prove(
     effective = _configure(config, layer, workload=workload, workers=workers, rate=rate, seconds=seconds)
     proofs = _prove_all([target], effective, layer, seed, scenario, report, json)
     _keep(as_object(proofs[0]), proofs, report, json)
-    _print_proof(proofs[0])
+    print_proof(proofs[0])
     return STATUS[proofs[0].verdict]
 
 
@@ -154,7 +154,7 @@ def judge(
     proof = judge_folder(run)
     if json is not None:
         write_json(as_object(proof), json)
-    _print_proof(proof)
+    print_proof(proof)
     return STATUS[proof.verdict]
 
 
@@ -262,7 +262,8 @@ def _keep(content: dict[str, object], proofs: list[Proof], report: Path | None, 
 
 
 @writing()
-def _print_proof(proof: Proof) -> None:
+def print_proof(proof: Proof) -> None:
+    """Print one proof: for people in a terminal, line by line elsewhere."""
     console = Console(emoji=False)
     if console.is_terminal:
         show_proof(proof, console)

@@ -43,3 +43,10 @@ class Display:
                 f"{progress.done} of {progress.sent} done, {progress.failed} failed · "
                 f"{time.monotonic() - self._began:.0f} s"
             )
+
+    def explored(self, done: int, of: int, failed: int) -> None:
+        """Take note of the progress of an exploration."""
+        if self._status is not None:
+            self._status.update(
+                f"{done} of {of} plans, {failed} that break a promise · {time.monotonic() - self._began:.0f} s"
+            )

@@ -12,6 +12,7 @@ from poolproof.experiment.proof import (
     judge_folder,
     plan_proof,
     prove,
+    repeat,
 )
 from poolproof.experiment.scenarios import SCENARIOS, find_scenarios
 
@@ -29,4 +30,5 @@ __all__ = [
     "judge_folder",
     "plan_proof",
     "prove",
+    "repeat",
 ]

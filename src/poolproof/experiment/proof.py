@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -21,11 +22,12 @@ from poolproof.config import Config, Effective
 from poolproof.errors import HistoryError, UsageError
 from poolproof.experiment.scenarios import OF_ALL, OF_DEATHS, Ingredients, find_scenarios
 from poolproof.faults import check_plan
-from poolproof.history import History, Journal, Lifecycle, collect, load, read_plan, save
+from poolproof.history import History, Journal, Lifecycle, collect, load, read_plan, save, write_plan
 from poolproof.lab.launch import Progress, run_plan, where_it_hung
-from poolproof.plan import PROMISES, Bounds, Claims, Limits, Made, Plan
-from poolproof.pools import find_target
-from poolproof.workloads import choose, reference
+from poolproof.plan import PROMISES, Bounds, Claims, Limits, Made, Plan, Scenario
+from poolproof.pools import find_core, find_target
+from poolproof.simulation import simulate
+from poolproof.workloads import awkward, choose, reference
 
 SCHEMA: Final = "poolproof/run-1"
 LOCK: Final = ".poolproof.lock"
@@ -100,7 +102,7 @@ def prove(
     Args:
         target: a bundled name, `module:factory`, `script.py:factory`, or the factory itself.
         effective: the configuration of the layer.
-        layer: 2 or 3.
+        layer: 1, 2 or 3.
         seed: schedules, payloads and choices of victims all come from it.
         scenarios: names; none for all.
         report: where the run folders stay, one a scenario; None for a temporary folder.
@@ -130,6 +132,9 @@ def _run_all(
 
     in_process = False
     for plan in plans:
+        if plan.layer == 1 and (why := _not_simulated(plan.scenario)):
+            skipped[plan.scenario.name] = why
+            continue
         fitting = _for_threads(plan) if in_process else plan
         if fitting is not None:
             history = run(fitting)
@@ -141,6 +146,15 @@ def _run_all(
             skipped[plan.scenario.name] = _IN_PROCESS
         else:
             yield history, str(home / plan.scenario.name) if stays else ""
+
+
+def _not_simulated(scenario: Scenario) -> str:
+    """Why layer 1 has nothing to say of a scenario; empty where it has."""
+    if any(spec.target == "parent" for spec in scenario.faults):
+        return "layer 1 simulates no process that the pool is in, so it can't die: use --layer 2"
+    if any(entry.kind in awkward.workload.kinds for entry in scenario.load.placed):
+        return "layer 1 simulates no Python code that could be awkward: use --layer 2"
+    return ""
 
 
 def _for_threads(plan: Plan) -> Plan | None:
@@ -169,11 +183,7 @@ def plan_proof(
         UsageError: something named does not exist, or can't be used as asked.
     """
     config = effective.config
-    if layer == 1:
-        raise UsageError(
-            f"layer 1 simulates a pool's sans-I/O core, and {target!r} offers none: use --layer 2 or --layer 3"
-        )
-    found = find_target(target)
+    found = find_core(target) if layer == 1 else find_target(target)
     workload, _ = choose(config.load.workload)
     reference(workload)
     given = Ingredients(
@@ -207,11 +217,16 @@ def plan_proof(
 def carry_out(
     plan: Plan, folder: Path, *, discard: Path | None = None, watcher: Callable[[Progress], None] = lambda _: None
 ) -> History:
-    """Run one plan and save its history in `folder`.
+    """Run one plan, or simulate it, and save its history in `folder`.
 
     Raises:
         TargetError: the target or the workload can't be loaded, built or prepared.
     """
+    if plan.layer == 1:
+        write_plan(plan, folder)
+        history = replace(simulate(plan), environment=environment())
+        save(history, folder)
+        return history
     ended = run_plan(plan, folder, discard=discard, on_progress=watcher)
     journal = Journal(folder)
     if ended.hung:
@@ -228,6 +243,17 @@ def carry_out(
     history = collect(folder, environment())
     save(history, folder)
     return history
+
+
+def repeat(plan: Plan, watcher: Watcher = lambda *_: None) -> Proof:
+    """Carry out a plan of an earlier run once more, and judge it: the same schedule, not the same execution.
+
+    Raises:
+        UsageError: what it needs is not there.
+    """
+    with _home(None) as home:
+        watch = partial(watcher, plan.target.name, plan.scenario.name)
+        return combine([(carry_out(plan, home, discard=home, watcher=watch), "")])
 
 
 def judge_folder(folder: Path) -> Proof:

@@ -1,5 +1,6 @@
 """The append-only record of a run: written by workers, lab, conductor and keeper, judged by checks."""
 
+from poolproof.history.canonical import canonical, digest
 from poolproof.history.columns import ClientColumns, map_column, read_columns
 from poolproof.history.journal import Journal
 from poolproof.history.records import Follower, Worker, pair, read_records
@@ -17,7 +18,7 @@ from poolproof.history.schema import (
     Sample,
     column_types,
 )
-from poolproof.history.store import History, collect, load, read_plan, save, write_claims
+from poolproof.history.store import History, collect, load, read_plan, save, write_claims, write_plan
 
 __all__ = [
     "SCHEMA",
@@ -36,8 +37,10 @@ __all__ = [
     "Phase",
     "Sample",
     "Worker",
+    "canonical",
     "collect",
     "column_types",
+    "digest",
     "load",
     "map_column",
     "pair",
@@ -46,4 +49,5 @@ __all__ = [
     "read_records",
     "save",
     "write_claims",
+    "write_plan",
 ]

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-SCHEMA: Final = "poolproof/history-1"
+SCHEMA: Final = "poolproof/history-2"
 
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
@@ -135,7 +135,9 @@ class Fault(Row, frozen=True, kw_only=True):
         effective: `yes`, `no`, `pool-dead` where it found no worker alive to harm, or `inapplicable` where the pool's
             workers are threads of its own process.
         why: how that is known.
-        held: the operations that the victim had begun and not ended, frozen at that moment.
+        held: the operations that the victim had begun and not ended, frozen at that moment; of a harm that lasts, also
+            those that it took up until the end, where the layer can tell.
+        sessions: whose data it harmed.
         end: when it was undone, or when the victim's death was confirmed.
     """
 
@@ -149,6 +151,7 @@ class Fault(Row, frozen=True, kw_only=True):
     effective: Literal["yes", "no", "pool-dead", "inapplicable"]
     why: str
     held: tuple[int, ...] = ()
+    sessions: tuple[int, ...] = ()
 
 
 class Sample(Row, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args, get_type_hints
 
 import msgspec
 import numpy as np
@@ -143,13 +143,15 @@ class History:
         op = self.executions.op
         return np.asarray((op >= 0) & (op < len(self.operations)))
 
-    def effective(self, kind: str = "", target: str = "worker") -> list[Fault]:
-        """The faults that took effect, of a kind where one is named, on workers or on the parent."""
+    def effective(self, kind: str = "", target: Literal["pool", "parent"] = "pool") -> list[Fault]:
+        """The faults that took effect, of a kind where one is named: on the pool, or on the process that it is in."""
         specs = self.plan.scenario.faults
         return [
             fault
             for fault in self.faults
-            if fault.effective == "yes" and kind in ("", fault.kind) and specs[fault.fault].target == target
+            if fault.effective == "yes"
+            and kind in ("", fault.kind)
+            and (specs[fault.fault].target == "parent") == (target == "parent")
         ]
 
     def executions_of(self, op: int) -> np.ndarray:
@@ -275,6 +277,11 @@ def load(folder: Path) -> History:
         environment=meta.environment,
         **tables,  # type: ignore[arg-type]
     )
+
+
+def write_plan(plan: plans.Plan, folder: Path) -> None:
+    """Note in the run folder what is to happen."""
+    (folder / PLAN).write_bytes(plans.encode(plan))
 
 
 def read_plan(folder: Path) -> plans.Plan:

@@ -113,7 +113,7 @@ class Lab:
         """Lay out everything that the load needs, so that nothing is made while it runs."""
         plan = self._plan
         with self._stage("prepare", plan.bounds.open_s):
-            workload = load_workload(plan.works_on, plan.service_ms)
+            workload = load_workload(plan.works_on, plan.service_ms, plan.service_spread)
             self._modules = workload.modules
             kinds: dict[str, Kind] = dict(workload.kinds)
             wanted = {entry.kind for entry in plan.scenario.load.placed}
@@ -155,10 +155,23 @@ class Lab:
                 self._make_payload(name, payload_source(plan.seed))
             self._mix = [self._names.index(name) for name in mix]
 
-    def _prepare_operation(self, kind: int, phase: Phase, session: int = -1, session_seq: int = -1) -> int:
+    def _prepare_operation(self, kind: int, phase: Phase) -> int:
         name = self._names[kind]
-        payload = self._make_payload(name, self._rng)
-        return self._client.prepare(kind, self._references[name], phase, payload, session, session_seq)
+        return self._client.prepare(kind, self._references[name], phase, self._make_payload(name, self._rng))
+
+    def _prepare_scheduled(self, laid_out: Schedule, row: int) -> None:
+        kind = int(laid_out.kind[row])
+        name = self._names[kind]
+        payload = laid_out.commands.get(row) or self._make_payload(name, self._rng)
+        self._client.prepare(
+            kind,
+            self._references[name],
+            Phase.MEASURED,
+            payload,
+            int(laid_out.session[row]),
+            int(laid_out.session_seq[row]),
+            idempotent=bool(laid_out.idempotent[row]),
+        )
 
     def _make_payload(self, name: str, rng: random.Random) -> Any:
         try:
@@ -178,7 +191,9 @@ class Lab:
     def _open(self) -> None:
         began = now_ns()
         with self._stage("open", self._plan.bounds.open_s):
-            self._pool = self._client.pool = build(self._plan.target, self._plan.workers, self._modules)
+            self._pool = self._client.pool = build(
+                self._plan.target, self._plan.workers, self._modules, self._plan.options
+            )
             self._claims = self._pool.claims
             write_claims(self._folder, self._claims)
         with self._stage("ready", self._plan.bounds.open_s + _SLACK_S):
@@ -262,13 +277,8 @@ class Lab:
             if load.service_s and 0 < self._capacity_before < self._plan.workers:
                 laid_out = self._lay_out(self._kinds, self._capacity_before)
             first = client.next_op
-            for index in range(len(laid_out)):
-                self._prepare_operation(
-                    int(laid_out.kind[index]),
-                    Phase.MEASURED,
-                    int(laid_out.session[index]),
-                    int(laid_out.session_seq[index]),
-                )
+            for row in range(len(laid_out)):
+                self._prepare_scheduled(laid_out, row)
             gc.collect()
             gc.freeze()  # a million prepared operations are not to be walked by each collection
         with self._stage("load", load.seconds + self._fault_seconds() + 2 * _SLACK_S):
@@ -284,7 +294,8 @@ class Lab:
                 self._conductor.send("measured", start=start)
                 release(client.send, first, due.tolist(), timer)
             gc.unfreeze()
-            self._await_end_of_faults()
+            if not self._plan.scenario.closes_under_load:
+                self._await_end_of_faults()
 
     def _refuse_bad_payloads(self) -> None:
         found = self._client.fault_of_payload()

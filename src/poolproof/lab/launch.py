@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from poolproof import plan as plans
 from poolproof.clock import SECOND_NS, now_ns
 from poolproof.errors import PlatformError, TargetError, UsageError
+from poolproof.history import write_plan
 from poolproof.history.records import FOLDER as RECORDS
-from poolproof.history.store import PLAN
 from poolproof.lab import boot, sweep
 from poolproof.lab.channel import Channel
+from poolproof.plan import Plan
 
 ORDERS: Final = "orders.json"
 _GRACE_S: Final = 15.0
@@ -54,7 +54,7 @@ class Ended:
 
 
 def run_plan(
-    plan: plans.Plan,
+    plan: Plan,
     folder: Path,
     *,
     discard: Path | None = None,
@@ -85,7 +85,7 @@ def run_plan(
         directory = str(Path.cwd())
     except FileNotFoundError as error:
         raise UsageError("the working directory is gone: change to one that exists") from error
-    (folder / PLAN).write_bytes(plans.encode(plan))
+    write_plan(plan, folder)
     (folder / RECORDS).mkdir()  # before any process of the run: workers write there from their first operation on
     token = secrets.token_hex(8)
     orders = boot.Orders(

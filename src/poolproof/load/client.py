@@ -85,14 +85,24 @@ class Client:
         return len(self._operations)
 
     def prepare(
-        self, kind: int, workload: str, phase: Phase, payload: Any, session: int = -1, session_seq: int = -1
+        self,
+        kind: int,
+        workload: str,
+        phase: Phase,
+        payload: Any,
+        session: int = -1,
+        session_seq: int = -1,
+        *,
+        idempotent: bool = False,
     ) -> int:
         """Write down an operation that is going to be sent; its number."""
         columns, op = self._columns, len(self._operations)
         name = columns.kinds[kind]
         call = probe.Call(self._records, workload, op, name, payload, session)
-        self._operations.append(Operation(op=op, kind=name, call=call, session=None if session < 0 else session))
+        owner = None if session < 0 else session
+        self._operations.append(Operation(op=op, kind=name, call=call, session=owner, idempotent=idempotent))
         columns.op[op], columns.kind[op], columns.phase[op] = op, kind, phase
+        columns.idempotent[op] = idempotent
         columns.session[op], columns.session_seq[op] = session, session_seq
         columns.error[op] = columns.echoed[op] = -1
         return op

@@ -1,7 +1,10 @@
 """When operations are due, of which kind and of which session: whole arrays, made from one seed before the load."""
 
-from collections.abc import Mapping
+import math
+import random
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final
 
 import numpy as np
@@ -9,35 +12,51 @@ import numpy.typing as npt
 
 from poolproof.clock import SECOND_NS
 from poolproof.errors import UsageError
-from poolproof.plan import Kind, Load, Step
-
-_ARRIVALS, _KINDS, _SESSIONS = range(3)
-"""Random streams: each draws from its own, so that changing one does not reshuffle the others."""
-
-MAX_OPERATIONS: Final = 20_000_000
+from poolproof.plan import MAX_OPERATIONS, Kind, Load, Step
 
 
-def stream(seed: int, number: int) -> np.random.Generator:
-    """The random stream of one purpose."""
-    return np.random.default_rng(np.random.SeedSequence([seed, number]))
+def stream(seed: int, purpose: str) -> random.Random:
+    """The random stream of one purpose: each draws from its own, so that changing one does not reshuffle the others.
+
+    `random.Random`, whose streams are the same on every version of Python from the same text; numpy promises that for
+    none of its own.
+    """
+    return random.Random(f"poolproof {purpose} {seed}")
 
 
-def constant(step: Step, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+def constant(step: Step, rng: random.Random) -> npt.NDArray[np.float64]:
     """Evenly spaced arrivals, seconds after the step began; the first at half a gap."""
-    count = round(step.rate * step.seconds)
-    return (np.arange(count, dtype=np.float64) + 0.5) / max(step.rate, 1e-12)
+    count = round(step.operations)
+    return _when(step, np.arange(count, dtype=np.float64) + 0.5)
 
 
-def poisson(step: Step, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+def poisson(step: Step, rng: random.Random) -> npt.NDArray[np.float64]:
     """Arrivals of a Poisson process, seconds after the step began.
 
-    The number is drawn first and the moments are the order statistics of that many uniform draws, which is the same
-    process (Çinlar, Introduction to Stochastic Processes, 1975, chapter 4) and needs no guess at how many gaps to draw.
+    One of unit rate, its time rescaled by the rate's integral, which gives one of that rate, be it constant or not
+    (Çinlar, Introduction to Stochastic Processes, 1975, chapter 4).
     """
-    return np.sort(rng.uniform(0, step.seconds, size=rng.poisson(step.rate * step.seconds)))
+    expected = step.operations
+
+    def unit() -> Iterator[float]:
+        at = -math.log(1.0 - rng.random())
+        while at < expected:
+            yield at
+            at -= math.log(1.0 - rng.random())
+
+    return _when(step, np.fromiter(unit(), dtype=np.float64))
 
 
 PACERS: Final = {"constant": constant, "poisson": poisson}
+
+
+def _when(step: Step, due: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """When the integral of a step's rate reaches these values, seconds after it began; shape as given."""
+    if step.to is None or step.to == step.rate:
+        return due / max(step.rate, 1e-12)
+    # rate t + slope t^2 / 2 = due, by the form of the solution that has no cancellation.
+    slope = (step.to - step.rate) / step.seconds
+    return np.asarray(2 * due / (step.rate + np.sqrt(np.maximum(step.rate**2 + 2 * slope * due, 0.0))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +69,8 @@ class Schedule:
         session: the session, or -1.
         session_seq: how many operations of that session are due before it.
         deadline_ns: ns after it is due by which it must have ended, or 0.
+        idempotent: 1 where it is declared so.
+        commands: what placed operations obey, by their row, where the plan says it.
     """
 
     kinds: tuple[str, ...]
@@ -58,6 +79,8 @@ class Schedule:
     session: npt.NDArray[np.int32]
     session_seq: npt.NDArray[np.int32]
     deadline_ns: npt.NDArray[np.int64]
+    idempotent: npt.NDArray[np.uint8]
+    commands: Mapping[int, tuple[str | int | float, ...]]
 
     def __len__(self) -> int:
         return len(self.due_ns)
@@ -74,32 +97,42 @@ def schedule(load: Load, kinds: Mapping[str, Kind], seed: int) -> Schedule:
     Raises:
         UsageError: more operations than fit in memory.
     """
-    expected = sum(step.rate * step.seconds for step in load.steps)
+    expected = sum(step.operations for step in load.steps)
     if expected > MAX_OPERATIONS:
         raise UsageError(
             f"the load has about {expected:,.0f} operations, the most is {MAX_OPERATIONS:,}: "
             "lower the rate or the seconds"
         )
-    rng = stream(seed, _ARRIVALS)
+    rng = stream(seed, "arrivals")
     begin_s, moments = 0.0, []
     for step in load.steps:
         moments.append(begin_s + PACERS[load.arrivals](step, rng))
         begin_s += step.seconds
     due_s = np.concatenate(moments)
+    count = len(due_s)
     # A burst is due when its first operation is; so many operations are still due in the same time.
-    due_s = due_s[np.arange(len(due_s)) // load.burst * load.burst]
+    burst = np.arange(count) // load.burst
+    due_s = due_s[burst * load.burst]
     names = tuple(kinds)
-    weights = np.array([kind.weight for kind in kinds.values()])
-    kind = stream(seed, _KINDS).choice(len(names), size=len(due_s), p=weights / weights.sum()).astype(np.uint8)
+    kind = np.array(_choices(stream(seed, "kinds"), kinds, count), dtype=np.uint8)
+    session = np.full(count, -1, dtype=np.int32)
+    if load.sessions and count:
+        draw = stream(seed, "sessions").random
+        bursts = np.fromiter((draw() for _ in range(int(burst[-1]) + 1)), dtype=np.float64)
+        session = (bursts * load.sessions).astype(np.int32)[burst]
+    idempotent = np.zeros(count, dtype=np.uint8)
+    if load.idempotent:
+        draw = stream(seed, "idempotence").random
+        idempotent = (np.fromiter((draw() for _ in range(count)), dtype=np.float64) < load.idempotent).astype(np.uint8)
 
-    deadline_s = np.concatenate([np.full(len(due_s), load.deadline_s), [placed.deadline_s for placed in load.placed]])
-    due_s = np.concatenate([due_s, [placed.at_s for placed in load.placed]])
-    kind = np.concatenate([kind, [names.index(placed.kind) for placed in load.placed]]).astype(np.uint8)
+    placed = load.placed
+    due_s = np.concatenate([due_s, [one.at_s for one in placed]])
     order = np.argsort(due_s, kind="stable")
-    session = np.full(len(due_s), -1, dtype=np.int32)
-    if load.sessions:
-        bursts = stream(seed, _SESSIONS).integers(0, load.sessions, size=len(due_s), dtype=np.int32)
-        session = bursts[np.arange(len(due_s)) // load.burst]
+    kind = np.concatenate([kind, [names.index(one.kind) for one in placed]]).astype(np.uint8)
+    session = np.concatenate([session, [one.session for one in placed]]).astype(np.int32)[order]
+    deadline_s = np.concatenate([np.full(count, load.deadline_s), [one.deadline_s for one in placed]])
+    idempotent = np.concatenate([idempotent, [one.idempotent for one in placed]]).astype(np.uint8)
+    commands = {at: placed[row - count].command for at, row in enumerate(order.tolist()) if row >= count}
     return Schedule(
         kinds=names,
         due_ns=np.rint(due_s[order] * SECOND_NS).astype(np.int64),
@@ -107,7 +140,14 @@ def schedule(load: Load, kinds: Mapping[str, Kind], seed: int) -> Schedule:
         session=session,
         session_seq=_sequence(session),
         deadline_ns=np.rint(deadline_s[order] * SECOND_NS).astype(np.int64),
+        idempotent=idempotent[order],
+        commands={at: command for at, command in commands.items() if command},
     )
+
+
+def _choices(rng: random.Random, kinds: Mapping[str, Kind], count: int) -> list[int]:
+    weights = list(accumulate(kind.weight for kind in kinds.values()))
+    return rng.choices(range(len(weights)), cum_weights=weights, k=count) if count else []
 
 
 def _sequence(session: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:

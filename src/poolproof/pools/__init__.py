@@ -1,7 +1,7 @@
 """The pools that ship with the kit, and how a target is found by name and built."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any, Final
 
@@ -12,9 +12,12 @@ from poolproof.errors import TargetError
 from poolproof.extras import require
 from poolproof.plan import PROMISES, Claims, Target
 from poolproof.pools.executor import ExecutorPool
-from poolproof.pools.protocol import Pool
+from poolproof.pools.protocol import Pool, SansIO
 
-__all__ = ["BUNDLED", "Pool", "build", "find_target"]
+__all__ = ["BUNDLED", "CORES", "Pool", "SansIO", "build", "build_core", "find_core", "find_target"]
+
+CORES: Final = {"sessionpool": "poolproof.pools.sessionpool:SessionPoolCore"}
+"""The bundled pools that layer 1 can simulate, and where their decisions are found without any I/O."""
 
 BUNDLED: Final = {
     "loky": "poolproof.pools.loky:make",
@@ -48,15 +51,23 @@ def find_target(named: str | Callable[..., Any]) -> Target:
     return Target(name=named, factory=named)
 
 
-def build(target: Target, workers: int, modules: tuple[str, ...] = ()) -> Pool:
+def build(
+    target: Target, workers: int, modules: tuple[str, ...] = (), options: Mapping[str, Any] | None = None
+) -> Pool:
     """Call the factory of a target, with `workers=` if its signature accepts that, and `modules=` if it names it.
+
+    Args:
+        target: the pool.
+        workers: how many.
+        modules: what the operations import.
+        options: what a plan gives the factory besides, by name.
 
     Raises:
         TargetError: the factory raises, or returns something that is no pool.
     """
     factory = _factory(target.name, target.factory)
     parameters = _parameters(factory)
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] = dict(options or {})
     if any(it.name == "workers" or it.kind is it.VAR_KEYWORD for it in parameters):
         arguments["workers"] = workers
     if any(it.name == "modules" for it in parameters):  # not by `**`, whose factory may hand on all that it gets
@@ -78,6 +89,45 @@ def build(target: Target, workers: int, modules: tuple[str, ...] = ()) -> Pool:
         f"the factory {target.factory} returned something of type {type(made).__name__}: "
         "expected a concurrent.futures.Executor, or an object with submit(operation), close() and claims",
     )
+
+
+def find_core(named: str | Callable[..., Any]) -> Target:
+    """The target of a name, as layer 1 needs it: a pool's decisions without its I/O.
+
+    Raises:
+        TargetError: it offers none, or there is no such target.
+    """
+    bundled = isinstance(named, str) and named in CORES
+    target = Target(name=str(named), factory=CORES[str(named)]) if bundled else find_target(named)
+    offered = (
+        None if isinstance(named, str) and named in BUNDLED and not bundled else _factory(target.name, target.factory)
+    )
+    if not (isinstance(offered, type) and all(hasattr(offered, name) for name in _CORE_MEMBERS)):
+        raise TargetError(
+            target.name,
+            f"layer 1 simulates a pool's sans-I/O core, and {target.name!r} offers none: use --layer 2 or --layer 3, "
+            f"or name a class with {', '.join(_CORE_MEMBERS)} (poolproof.pools.SansIO)",
+        )
+    return target
+
+
+_CORE_MEMBERS: Final = ("claims", "make_core", "make_task", "tamper")
+
+
+def build_core(target: Target, workers: int, options: Mapping[str, Any] | None = None) -> SansIO:
+    """Make the decider of a target that `find_core` found.
+
+    Raises:
+        TargetError: it can't be made with these options.
+    """
+    factory = _factory(target.name, target.factory)
+    try:
+        made: SansIO = factory(workers, **(options or {}))
+    except Exception as error:  # whatever the user's class raises
+        raise TargetError(
+            target.name, f"{target.factory} can't be made with {dict(options or {})}: {type(error).__name__}: {error}"
+        ) from error
+    return made
 
 
 def _sound(target: Target, claims: Any) -> Claims:

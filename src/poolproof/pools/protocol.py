@@ -1,5 +1,6 @@
-"""The one small protocol through which poolproof knows pools."""
+"""The small protocols through which poolproof knows pools: one as they run, one as they decide."""
 
+import random
 from concurrent.futures import Future
 from typing import Any, Protocol, runtime_checkable
 
@@ -18,3 +19,34 @@ class Pool(Protocol):
 
     def close(self, *, cancel: bool = False) -> None:
         """End the pool and return once it has ended; with `cancel`, what has not begun need not run."""
+
+
+class SansIO(Protocol):
+    """A pool's decisions without its I/O, as layer 1 drives them: a class, made with the number of workers.
+
+    Its core has the methods of `sessionpool.core.Core`, each of which takes the time in seconds and returns effects of
+    the types there.
+    """
+
+    claims: Claims
+    max_queue: int | None
+    """How many operations may wait for a worker, by its documentation; None where it says nothing of that."""
+
+    look_s: float
+    """How often a worker is to be looked at."""
+
+    def make_core(self, chance: random.Random) -> Any:
+        """A fresh core that draws its chance from there."""
+
+    def make_task(self, op: int, *, session: int | None, deadline_s: float | None, idempotent: bool) -> Any:
+        """What an operation is to the core; its `payload` must be `op`."""
+
+    def tamper(self, core: Any, how: str, count: int, chance: random.Random) -> list[int]:
+        """Harm the entries of some sessions in the core's own table; which sessions it befell.
+
+        Args:
+            core: the core.
+            how: `lose-affinity`, `swap-affinity` or `stale-affinity`.
+            count: how many sessions at most.
+            chance: by which they are chosen.
+        """

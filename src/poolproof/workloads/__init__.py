@@ -46,8 +46,13 @@ def reference(name: str) -> str:
     return name
 
 
-def load_workload(name: str, service_ms: dict[str, float]) -> Workload:
-    """Import a workload; one that is a function gets the configured service times by kind, in milliseconds.
+def load_workload(name: str, service_ms: dict[str, float], spread: float = 0.0) -> Workload:
+    """Import a workload; one that is a function gets the configured service times, as far as it takes arguments.
+
+    Args:
+        name: bundled, or a reference.
+        service_ms: how long operations occupy a worker, by kind.
+        spread: the sigma of their lognormal distribution; 0 for always as long.
 
     Raises:
         TargetError: it can't be imported, or is no workload.
@@ -56,7 +61,7 @@ def load_workload(name: str, service_ms: dict[str, float]) -> Workload:
     try:
         found = references.load(found_at)
         if inspect.isfunction(found):
-            found = found(service_ms) if inspect.signature(found).parameters else found()
+            found = found(*(service_ms, spread)[: len(inspect.signature(found).parameters)])
     except TargetError:
         raise
     except BaseException as error:  # whatever the user's module or function raises, SystemExit included

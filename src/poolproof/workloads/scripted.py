@@ -83,12 +83,19 @@ def expected(payload: tuple[Any, ...], result: Any) -> bool:
     return bool(result == payload[-1])
 
 
-def workload(service_ms: Mapping[str, float] = SERVICE_MS) -> Workload:
-    """`predict` and `batch`, nine to one, each waiting for its service time; `obey` for tests that place commands."""
+def workload(service_ms: Mapping[str, float] = SERVICE_MS, spread: float = 0.0) -> Workload:
+    """`predict` and `batch`, nine to one, each waiting for its service time; `obey` for what is placed by a plan.
+
+    Args:
+        service_ms: the service time of each kind, or its median where it varies.
+        spread: the sigma of its lognormal distribution; 0 for always as long.
+    """
     times = {**SERVICE_MS, **service_ms}
 
     def waiting(kind: str) -> Callable[[random.Random], tuple[Any, ...]]:
-        return lambda rng: ("wait", times[kind] / 1000, rng.getrandbits(32))
+        if not spread:
+            return lambda rng: ("wait", times[kind] / 1000, rng.getrandbits(32))
+        return lambda rng: ("wait", times[kind] / 1000 * rng.lognormvariate(0.0, spread), rng.getrandbits(32))
 
     return Workload(
         kinds={

@@ -1,5 +1,6 @@
 from dataclasses import fields
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -118,7 +119,7 @@ def test_a_run_that_did_not_end_is_refused(folder: Path) -> None:
     assert "the run did not end there" in refusal(folder)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"schema": "poolproof/history-1"}', b"\xff\xff"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"schema": "poolproof/history-2"}', b"\xff\xff"])
 def test_a_damaged_description_is_refused(content: bytes, folder: Path) -> None:
     (folder / "history.json").write_bytes(content)
     assert "history.json is damaged" in refusal(folder)
@@ -189,7 +190,7 @@ def test_a_damaged_plan_is_refused(content: bytes, folder: Path) -> None:
 def test_a_plan_of_another_schema_is_refused(folder: Path) -> None:
     plan = msgspec.structs.replace(make_plan(), schema="poolproof/plan-99")
     (folder / "plan.json").write_bytes(plans.encode(plan))
-    assert "schema 'poolproof/plan-99', expected 'poolproof/plan-1'" in refusal(folder)
+    assert "schema 'poolproof/plan-99', expected 'poolproof/plan-2'" in refusal(folder)
 
 
 def test_a_plan_is_read_by_itself(folder: Path) -> None:
@@ -393,9 +394,12 @@ def test_an_execution_is_known_when_its_operation_is_one_of_the_clients(op: int,
 
 
 @pytest.mark.parametrize(
-    ("kind", "target", "pids"), [("", "worker", [11, 12]), ("kill", "worker", [11]), ("stall", "worker", [12])]
+    ("kind", "target", "pids"),
+    [("", "pool", [11, 12]), ("kill", "pool", [11]), ("stall", "pool", [12]), ("kill", "parent", [13])],
 )
-def test_effective_faults_are_told_apart_by_kind(kind: str, target: str, pids: list[int]) -> None:
+def test_effective_faults_are_told_apart_by_kind_and_by_whom_they_befell(
+    kind: str, target: Literal["pool", "parent"], pids: list[int]
+) -> None:
     story = Story.of(KILL, STALL, KILL_PARENT).struck(11, 1.0).struck(12, 1.0, fault=1).struck(13, 2.0, fault=2)
     assert [fault.pid for fault in story.history().effective(kind, target)] == pids
 

@@ -5,8 +5,7 @@ from hypothesis import strategies as st
 
 from poolproof.errors import UsageError
 from poolproof.load import Schedule, payload_source, schedule
-from poolproof.load.schedule import MAX_OPERATIONS
-from poolproof.plan import Kind, Load, Placed, Step
+from poolproof.plan import MAX_OPERATIONS, Kind, Load, Placed, Step
 
 
 def kind(weight: float) -> Kind:

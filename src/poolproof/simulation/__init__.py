@@ -1,0 +1,7 @@
+"""Layer 1: a pool's own decisions in a simulated world, under a virtual clock, everything from one seed."""
+
+from poolproof.simulation.guard import RealTimeError, no_real_world
+from poolproof.simulation.lab import materialise, simulate
+from poolproof.simulation.marks import SOMETIMES, Marks
+
+__all__ = ["SOMETIMES", "Marks", "RealTimeError", "materialise", "no_real_world", "simulate"]

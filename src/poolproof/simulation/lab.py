@@ -1,0 +1,425 @@
+"""One plan carried out in a simulated world, stage by stage, as `poolproof.lab` does with real processes."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from poolproof import probe
+from poolproof.errors import UsageError
+from poolproof.history import History, Leftover, Lifecycle, Outcome, Phase
+from poolproof.load import payload_source, schedule
+from poolproof.plan import CYCLES, STARTS, Kind, Load, Placed, Plan, Step
+from poolproof.pools import build_core
+from poolproof.simulation.faults import Conductor
+from poolproof.simulation.guard import no_real_world
+from poolproof.simulation.marks import Marks
+from poolproof.simulation.meeting import Meeting
+from poolproof.simulation.process import Command, Process, State
+from poolproof.simulation.record import Record
+from poolproof.simulation.timeline import SECOND_NS, Timeline
+from poolproof.simulation.world import StuckError, World
+from poolproof.workloads import load_workload
+from poolproof.workloads.scripted import COMMANDS, ScriptedError
+from sessionpool.wire import Frame
+from sessionpool.wire import Kind as Frames
+
+_ATTEMPTS: Final = 3
+_LEAD_NS: Final = SECOND_NS // 20
+_SLACK_S: Final = 5.0
+_CYCLE_OPERATIONS: Final = 2
+_SHUTDOWN_OPERATIONS: Final = 10
+
+_RESULT: Final = int(Frames.RESULT)
+_ERROR: Final = int(Frames.ERROR)
+
+_OK: Final = Outcome.OK
+
+ENVIRONMENT: Final = {"python": "virtual time", "system": "simulated", "cores": "-", "memory_gib": "-"}
+
+
+def simulate(plan: Plan, marks: Marks | None = None) -> History:
+    """Carry a plan out under a virtual clock: the same plan gives the same history, to the byte.
+
+    Args:
+        plan: for layer 1, with a workload of scripted commands.
+        marks: where interesting states are counted.
+
+    Raises:
+        UsageError: the workload has operations that no simulated worker can obey.
+        TargetError: the target can't be made.
+    """
+    lab = Lab(plan, marks)
+    with no_real_world():
+        return lab.run()
+
+
+class HungError(Exception):
+    """A stage did not end within its bound."""
+
+
+class Lab:
+    """One experiment's pool and its client, in virtual time."""
+
+    def __init__(self, plan: Plan, marks: Marks | None) -> None:
+        self._plan = plan
+        self._marks = marks
+        self._pool = build_core(plan.target, plan.workers, plan.options)
+        self._timeline = Timeline()
+        self._record = Record(self._timeline)
+        self._commands: list[Command] = []
+        self._rng = payload_source(plan.seed)
+        self._opened = 0
+        self._start_s = 0.0
+        self._ready_s = plan.bounds.open_s
+        self._capacity_before = 0
+        self._last_heal = 0
+        self._stage = ""
+        self._unresolved = 0
+        self._conductor: Conductor | None = None
+        self._world: World | None = None
+        workload = load_workload(plan.works_on, plan.service_ms, plan.service_spread)
+        wanted = {entry.kind for entry in plan.scenario.load.placed}
+        if strange := sorted(wanted - workload.kinds.keys()):
+            raise UsageError(f"the workload {plan.works_on!r} has no kind {strange[0]!r}, which the plan places")
+        mix = {name: kind for name, kind in workload.kinds.items() if kind.weight > 0}
+        placed = {name: _unweighted(kind) for name, kind in workload.kinds.items() if name in wanted - mix.keys()}
+        self._kinds = {**mix, **placed}
+        self._names = (*self._kinds, probe.RENDEZVOUS)
+        self._makers = [kind.payload for kind in self._kinds.values()]
+        self._mix = [self._names.index(name) for name in mix]
+        for name, kind in self._kinds.items():
+            command = kind.payload(payload_source(plan.seed))
+            if not (isinstance(command, tuple) and command and command[0] in COMMANDS):
+                raise UsageError(
+                    f"layer 1 simulates operations that obey scripted commands, and {name!r} of the workload "
+                    f"{plan.works_on!r} is none: use --workload scripted, or --layer 2"
+                )
+
+    def run(self) -> History:
+        """Go through the scenario's stages; one that hangs is the last."""
+        stages: dict[str, Callable[[], None]] = {
+            "cycles": self._cycles,
+            "open": self._open,
+            "probe-before": self._probe_before,
+            "load": self._load,
+            "drain": self._drain,
+            "probe-after": self._probe_after,
+            "close": self._close,
+            "close-loaded": self._close_loaded,
+            "close-cancelling": lambda: self._close_loaded(cancel=True),
+        }
+        event = self._record.event
+        try:
+            for name in self._plan.scenario.stages:
+                stages[name]()
+            self._begin("settle")
+            self._drain_until(self._timeline.now + self._patience_ns())
+            self._end("settle")
+        except HungError:
+            event("hung", self._stage)
+        except StuckError as error:
+            self.violated("resolves-every-operation", str(error))
+            event("hung", self._stage, detail=str(error))
+        if self._conductor is not None:
+            self._conductor.finish()
+        event("lab-ended")
+        return self._record.history(self._plan, self._pool.claims, self._names, ENVIRONMENT)
+
+    # --- for the world: what operations are, and what becomes of them --------------------------------------------
+
+    def command(self, op: int) -> Command:
+        return self._commands[op]
+
+    def session(self, op: int) -> int:
+        return self._record.session[op]
+
+    def began(self, process: Process, op: int, state: State | None) -> int:
+        return self._record.began(process, op, state)
+
+    def ended(self, row: int, command: Command) -> None:
+        self._record.ended(row, command)
+
+    def born(self, process: Process) -> None:
+        self._record.born(process)
+
+    def gone(self, process: Process) -> None:
+        self._record.gone(process)
+
+    def resolved(self, op: int, answer: Any) -> None:
+        record = self._record
+        if record.done[op]:
+            self.violated("returns-the-right-result", f"operation {op} was resolved a second time")
+            return
+        self._unresolved -= 1
+        if type(answer) is not Frame:
+            error = answer if answer is not None else UsageError("an operation ended with nothing")
+            record.resolve(op, Outcome.POOL_ERROR, error)
+            return
+        if answer.kind == _RESULT:
+            echoed, value = answer.body
+            record.echoed[op] = echoed
+            right = echoed == op and value == _expected(self._commands[op])
+            record.outcome[op] = _OK if right else Outcome.WRONG
+            record.done[op] = self._timeline.now
+        elif answer.kind == _ERROR:
+            record.resolve(op, Outcome.USER_ERROR, ScriptedError(self._commands[op][-1]))
+        else:
+            record.resolve(op, Outcome.WRONG, UsageError(f"a frame of kind {answer.kind} is no answer"))
+
+    def dropped(self, op: int) -> None:
+        self._unresolved -= 1
+        self._record.resolve(op, Outcome.CANCELLED)
+
+    def violated(self, promise: str, what: str) -> None:
+        self._record.event("violation", promise, detail=what)
+
+    # --- operations ---------------------------------------------------------------------------------------------
+
+    def _add(self, kind: int, phase: Phase, command: Command) -> int:
+        self._commands.append(command)
+        return self._record.add(kind, phase)
+
+    def _send(self, op: int) -> bool:
+        """Submit an operation; whether it was accepted. Whatever the core raises is its answer."""
+        record, now = self._record, self._timeline.now
+        session, deadline = record.session[op], record.deadline[op]
+        record.sent[op] = now
+        self._unresolved += 1
+        world = self._world
+        assert world is not None  # noqa: S101 - a pool is opened before anything is sent
+        try:
+            world.submit(
+                op,
+                session=None if session < 0 else session,
+                deadline_s=(deadline - now) * 1e-9 if deadline else None,
+                idempotent=bool(record.idempotent[op]),
+            )
+        except StuckError:
+            raise
+        except Exception as error:  # whatever it raises at its client
+            self._unresolved -= 1
+            record.accepted[op] = now
+            record.resolve(op, Outcome.REJECTED, error)
+            return False
+        record.accepted[op] = now
+        return True
+
+    def _send_now(self, count: int, phase: Phase) -> None:
+        for index in range(count):
+            kind = self._mix[index % len(self._mix)]
+            self._send(self._add(kind, phase, self._makers[kind](self._rng)))
+
+    def _drain_until(self, moment: int, leave: int = 0) -> bool:
+        """Let time pass until all but so many operations have ended; whether they have."""
+        assert self._world is not None  # noqa: S101 - as above
+        return self._world.run_while(lambda: self._unresolved > leave, moment)
+
+    # --- stages -------------------------------------------------------------------------------------------------
+
+    def _begin(self, stage: str, bound_s: float | None = None) -> None:
+        self._stage = stage
+        self._record.event("stage", stage, bound_s)
+
+    def _end(self, stage: str) -> None:
+        self._record.event("stage-ended", stage)
+
+    def _open(self) -> None:
+        began, timeline = self._timeline.now, self._timeline
+        self._begin("open")
+        self._opened += 1
+        seed = f"poolproof world {self._plan.seed} {self._opened}"
+        self._world = World(timeline, self._pool, seed, self, self._marks)
+        self._end("open")
+        self._begin("ready")
+        lost = self._unresolved
+        self._send_now(1, Phase.WARM_UP)
+        if self._drain_until(timeline.now + round(self._ready_s * SECOND_NS), lost):
+            took_s = (timeline.now - began) / SECOND_NS
+            self._start_s = max(self._start_s, took_s)
+            self._record.event("ready", "ready", took_s)
+        else:
+            self._ready_s = 0.0
+        self._end("ready")
+
+    def _cycles(self) -> None:
+        """Open and close the pool four times: what grows with each of the last three is left behind by the pool."""
+        for cycle in range(CYCLES + 1):
+            self._open()
+            self._begin("cycle")
+            self._send_now(_CYCLE_OPERATIONS * self._plan.workers, Phase.PROBE)
+            self._drain_until(self._timeline.now + self._patience_ns())
+            self._end("cycle")
+            self._close()
+            left = [leftover.pid for leftover in self._record.leftovers]
+            self._record.event("residue", f"processes, cycle {cycle}", len(left), ", ".join(map(str, left)))
+
+    def _probe_before(self) -> None:
+        first_s = max(self._plan.bounds.open_s / 4, STARTS * self._start_s)
+        self._capacity_before = self._probe("probe-before", self._plan.workers, first_s)
+
+    def _probe_after(self) -> None:
+        self._probe("probe-after", self._capacity_before or self._plan.workers, STARTS * self._start_s)
+
+    def _probe(self, stage: str, enough: int, first_s: float) -> int:
+        """The most operations seen running at once, of up to three attempts; the first may take longer."""
+        workers, timeout_s = self._plan.workers, self._plan.bounds.rendezvous_s
+        kind, best = self._names.index(probe.RENDEZVOUS), 0
+        assert self._world is not None  # noqa: S101 - as above
+        self._begin(stage)
+        for attempt in range(_ATTEMPTS):
+            patience_s = max(timeout_s, first_s) if attempt == 0 else timeout_s
+            before = self._unresolved
+            meeting = Meeting()
+            accepted = sum([self._send(self._add(kind, Phase.PROBE, ("meet", meeting))) for _ in range(workers)])
+            if accepted:
+                until = self._timeline.now + round(patience_s * SECOND_NS)
+                self._world.run_while(lambda it=meeting: it.present < workers, until)  # type: ignore[misc]
+                best = max(best, meeting.most)
+            meeting.release()
+            self._drain_until(self._timeline.now + round(timeout_s * SECOND_NS), before)
+            if best >= enough or not accepted:
+                break
+        self._record.event("capacity", stage, best)
+        self._end(stage)
+        return best
+
+    def _load(self) -> None:
+        plan, load, timeline, record = self._plan, self._plan.scenario.load, self._timeline, self._record
+        world = self._world
+        assert world is not None  # noqa: S101 - as above
+        self._begin("warm-up")
+        self._send_now(max(load.warm_up, len(self._mix)), Phase.WARM_UP)
+        self._drain_until(timeline.now + self._patience_ns())
+        self._end("warm-up")
+        at_once = self._capacity_before if load.service_s and self._capacity_before else plan.workers
+        laid_out = schedule(load.at_capacity(min(at_once, plan.workers)), self._kinds, plan.seed)
+        self._begin("load", load.seconds)
+        start = timeline.now + _LEAD_NS
+        dues = (laid_out.due_ns + start).tolist()
+        deadlines = laid_out.deadline_ns.tolist()
+        kinds, sessions, sequences = laid_out.kind.tolist(), laid_out.session.tolist(), laid_out.session_seq.tolist()
+        idempotent = laid_out.idempotent.tolist()
+        record.lifecycle.append(Lifecycle(event="measured", at=start, stage="load", detail="virtual time"))
+        conductor = self._conductor = Conductor(world, self._pool, record, plan.limits, plan.seed)
+        conductor.plan(plan.scenario.faults, start)
+        run, send, makers, rng = world.run, self._send, self._makers, self._rng
+        for row, due in enumerate(dues):
+            if due > timeline.now:
+                run(due)
+            command = laid_out.commands.get(row) or makers[kinds[row]](rng)
+            self._commands.append(command)
+            deadline = deadlines[row]
+            op = record.add(
+                kinds[row],
+                Phase.MEASURED,
+                session=sessions[row],
+                session_seq=sequences[row],
+                due=due,
+                deadline=due + deadline if deadline else 0,
+                idempotent=idempotent[row],
+            )
+            send(op)
+        world.run(max(timeline.now, start + round(load.seconds * SECOND_NS)))
+        if not self._plan.scenario.closes_under_load:
+            last = sum(fault.for_s + fault.patience_s for fault in plan.scenario.faults)
+            world.run_while(lambda: not conductor.is_done, timeline.now + round((last + _SLACK_S) * SECOND_NS))
+        self._last_heal = conductor.last_heal
+        self._end("load")
+
+    def _drain(self) -> None:
+        self._begin("drain")
+        self._drain_until(max(self._timeline.now, self._last_heal) + self._patience_ns())
+        self._record.event("drained", "drain", self._unresolved)
+        self._end("drain")
+
+    def _close(self, *, cancel: bool = False, backlog_s: float = 0.0) -> None:
+        world, timeline, record = self._world, self._timeline, self._record
+        assert world is not None  # noqa: S101 - no scenario closes what it did not open
+        bound_s = self._close_bound() + backlog_s
+        self._begin("close", bound_s)
+        record.event("closing", "close", self._unresolved, "cancelling" if cancel else "")
+        world.tell(world.core.shutdown, cancel=cancel)
+        if not world.run_while(lambda: not world.core.is_over, timeline.now + round(bound_s * SECOND_NS)):
+            raise HungError
+        record.event("closed", "close")
+        self._end("close")
+        self._begin("after-close")
+        outlive_s = self._plan.bounds.outlive_s
+        world.run_while(lambda: bool(world.processes), timeline.now + round(outlive_s * SECOND_NS))
+        for process in world.processes.values():
+            record.leftovers.append(
+                Leftover(
+                    after="close",
+                    what="process",
+                    owner="simulated worker",
+                    detail=f"a worker, {outlive_s:g} s after close",
+                    pid=process.pid,
+                    start_time=process.start_time,
+                    at=timeline.now,
+                )
+            )
+        self._send_now(1, Phase.AFTER_CLOSE)
+        self._end("after-close")
+
+    def _close_loaded(self, *, cancel: bool = False) -> None:
+        """Close with work in flight and more of it queued; what was accepted must still be resolved."""
+        self._open()
+        self._begin("fill")
+        timeline, lost = self._timeline, self._unresolved
+        before = timeline.now
+        self._send_now(1, Phase.WARM_UP)
+        self._drain_until(before + self._patience_ns(), lost)
+        service_s = (timeline.now - before) / SECOND_NS
+        each = max(2, min(_SHUTDOWN_OPERATIONS, int(self._close_bound() / 2 / max(service_s, 1e-6))))
+        count = each * self._plan.workers
+        self._send_now(count, Phase.MEASURED)
+        self._drain_until(timeline.now + self._patience_ns(), lost + count - 1)
+        self._end("fill")
+        self._close(cancel=cancel, backlog_s=each * service_s)
+
+    # --- bounds -------------------------------------------------------------------------------------------------
+
+    def _patience_ns(self) -> int:
+        return round(self._plan.resolution_s(self._pool.claims, self._start_s) * SECOND_NS)
+
+    def _close_bound(self) -> float:
+        return max(self._plan.bounds.close_s, 3 * self._pool.claims.detection_s) + STARTS * self._start_s
+
+
+def _expected(command: Command) -> Any:
+    """What an operation returns that obeyed."""
+    return "met" if command[0] == "meet" else command[-1]
+
+
+def _unweighted(kind: Kind) -> Kind:
+    return dataclasses.replace(kind, weight=0)
+
+
+def materialise(plan: Plan) -> Plan:
+    """The same plan, with every operation of its load written out: what happens is the same, to the byte.
+
+    What is written out can be left out one by one, and nothing else changes by that.
+    """
+    lab = Lab(plan, None)
+    with no_real_world():
+        lab.run()
+    record = lab._record
+    measured = [op for op, phase in enumerate(record.phase) if phase == Phase.MEASURED and record.due[op]]
+    origin = next((event.at for event in record.lifecycle if event.event == "measured"), 0)
+    placed = tuple(
+        Placed(
+            at_s=(record.due[op] - origin) / SECOND_NS,
+            kind=lab._names[record.kind[op]],
+            deadline_s=(record.deadline[op] - record.due[op]) / SECOND_NS if record.deadline[op] else 0.0,
+            session=record.session[op],
+            idempotent=bool(record.idempotent[op]),
+            command=lab._commands[op],
+        )
+        for op in measured
+    )
+    load = plan.scenario.load
+    spelled = Load(steps=(Step(rate=0.0, seconds=load.seconds),), placed=placed, warm_up=load.warm_up)
+    scenario = msgspec.structs.replace(plan.scenario, load=spelled)
+    return msgspec.structs.replace(plan, scenario=scenario)

@@ -1,0 +1,474 @@
+"""The simulated world around a core: it carries out what the core decides, and tells it what becomes of that.
+
+Who drives it asks for operations (`submit`) and lets time pass (`run`). Everything else, the forkserver, the workers,
+the wires and whoever looks at them, happens by itself on one timeline, in one order, by chance that comes from seeds.
+"""
+
+import math
+import random
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, Protocol
+
+from poolproof.pools import SansIO
+from poolproof.simulation.marks import Marks
+from poolproof.simulation.process import KILLED, Command, Process, State
+from poolproof.simulation.timeline import NEVER, SECOND_NS, Timeline, ns_not_before
+from poolproof.simulation.wire import Stream
+from sessionpool.core import Drop, Forget, Kill, Publish, Recall, Resolve, Send, Start, Stop
+from sessionpool.errors import MalformedFrame, PoolSaturated
+from sessionpool.progress import SETTLE_S
+from sessionpool.wire import Frame, Kind
+
+FORK_NS: Final = 1_000_000
+"""What the forkserver takes for a fork."""
+
+IMPORT_NS: Final = 50_000_000
+"""What a new forkserver takes for its imports."""
+
+DEATH_NS: Final = 500_000
+"""How long after a process has ended the pool has heard of it."""
+
+_UP_NS: Final = (2_000_000, 10_000_000)
+"""How long a worker takes from its fork to its first operation, at least and at most."""
+
+_CUT_NS: Final = 100_000_000
+"""How long a worker whose wire is cut may take to end by itself."""
+
+_SETTLE_NS: Final = round(SETTLE_S * SECOND_NS)
+_SPIN: Final = 200
+"""More ticks than this at one moment will never end."""
+
+_CALL: Final = int(Kind.CALL)
+_OPEN: Final = int(Kind.OPEN)
+_FORGET: Final = int(Kind.FORGET)
+_FAILED: Final = int(Kind.FAILED)
+
+
+class Host(Protocol):
+    """For whom a world works: gives it operations, and is told."""
+
+    def command(self, op: int) -> Command:
+        """What an operation obeys."""
+
+    def session(self, op: int) -> int:
+        """The session that an operation belongs to; -1 for none."""
+
+    def began(self, process: Process, op: int, state: State | None) -> int:
+        """An operation begins; the row of its record."""
+
+    def ended(self, row: int, command: Command) -> None:
+        """An operation ends."""
+
+    def born(self, process: Process) -> None:
+        """There is a process."""
+
+    def gone(self, process: Process) -> None:
+        """A process has ended."""
+
+    def resolved(self, op: int, answer: Any) -> None:
+        """The client's future is done: by a frame, an error, or None."""
+
+    def dropped(self, op: int) -> None:
+        """The client's future is cancelled."""
+
+    def violated(self, promise: str, what: str) -> None:
+        """The core did what no pool may do, as only this layer can see."""
+
+
+class StuckError(Exception):
+    """The core goes round in circles, or has failed: nothing more can come of it."""
+
+
+class StartFault:
+    """What becomes of workers that are to be started, while it lasts."""
+
+    __slots__ = ("amount_ns", "kind", "met")
+
+    def __init__(self, kind: str, amount_ns: int) -> None:
+        self.kind = kind
+        self.amount_ns = amount_ns
+        self.met = 0
+
+
+class World:
+    """One pool's core and all that is outside of it.
+
+    Args:
+        timeline: the clock; a world may be one of several that follow each other on it.
+        pool: whose decisions are simulated.
+        seed: what all chance in this world comes from.
+        host: for whom it works.
+        marks: where interesting states are counted; None where nobody wants to know.
+    """
+
+    def __init__(self, timeline: Timeline, pool: SansIO, seed: str, host: Host, marks: Marks | None = None) -> None:
+        self.timeline = timeline
+        self.host = host
+        self.core: Any = pool.make_core(random.Random(f"{seed} core"))
+        self.processes: dict[int, Process] = {}
+        """Those that the pool has not been told the end of, by their incarnation."""
+        self.start_fault: StartFault | None = None
+        self.waiting = 0
+        """How many operations no worker was sent, as this world counts them."""
+        self._pool = pool
+        self._marks = marks
+        self._starts = random.Random(f"{seed} starts")
+        self._epochs = random.Random(f"{seed} epochs")
+        self._wanted: dict[int, None] = {}
+        """The workers that are to be forked, in order."""
+        self._doomed: set[int] = set()
+        """Those of them that were given up before they were forked."""
+        self._forks_from = timeline.now + IMPORT_NS
+        self._pids = 100_000
+        self._due = math.inf
+        self._due_ns = NEVER
+        self._ticks = 0
+        self._ticked_at = 0
+        self._looks = False
+        self._held: dict[int, tuple[int, int]] = {}
+        """The operations that were sent and are not answered: each worker, and the sequence number there."""
+        self._task = pool.make_task
+        self._look_ns = round(pool.look_s * SECOND_NS)
+        if marks is not None:
+            self.core.is_observed = True
+        self.tell(self.core.open)
+
+    # --- whoever drives it --------------------------------------------------------------------------------------
+
+    def submit(self, op: int, *, session: int | None, deadline_s: float | None, idempotent: bool) -> None:
+        """A client submits an operation.
+
+        Raises:
+            Exception: what the core raises at the client.
+        """
+        task = self._task(op, session=session, deadline_s=deadline_s, idempotent=idempotent)
+        waiting, limit = self.waiting, self._pool.max_queue
+        self.waiting += 1
+        try:
+            effects = self.core.submit(self.timeline.now * 1e-9, task)
+        except PoolSaturated as error:
+            self.waiting -= 1
+            if limit is not None and error.what == "queue" and waiting < limit:
+                self.host.violated("sheds-overload", f"refused an operation while {waiting} waited and {limit} may")
+            if self._marks is not None:
+                self._marks.refused(error.what)
+            raise
+        except BaseException:
+            self.waiting -= 1
+            raise
+        if effects:
+            self.perform(effects)
+        if limit is not None and self.waiting > max(limit, waiting):
+            self.host.violated("sheds-overload", f"took an operation while {waiting} waited, and {limit} may")
+
+    def run(self, until: int) -> None:
+        """Let everything happen that happens up to a moment.
+
+        Raises:
+            StuckError: the core fails, or never lets time go on.
+        """
+        timeline, core = self.timeline, self.core
+        while True:
+            if core.due != self._due:
+                self._due = core.due
+                self._due_ns = NEVER if self._due == math.inf else ns_not_before(self._due)
+            planned = timeline.next
+            if self._due_ns <= planned:
+                if self._due_ns > until:
+                    break
+                self._tick()
+            elif planned > until:
+                break
+            else:
+                timeline.step()
+        if timeline.now < until:
+            timeline.now = until
+
+    def run_while(self, goes_on: Callable[[], bool], until: int) -> bool:
+        """Let things happen as long as a condition holds, and up to a moment; whether it does not any more."""
+        while goes_on():
+            following = min(self.timeline.next, NEVER if self.core.due == math.inf else ns_not_before(self.core.due))
+            if following > until:
+                self.run(until)
+                return not goes_on()
+            self.run(max(following, self.timeline.now))
+        return True
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the pool has ended, and every process of it."""
+        return bool(self.core.is_over) and not self.processes
+
+    def tell(self, method: Callable[..., list[Any]], *args: Any, **kwargs: Any) -> None:
+        """Tell the core something, and carry out what it decides."""
+        try:
+            effects = method(self.timeline.now * 1e-9, *args, **kwargs)
+        except Exception as error:  # whatever the core stumbles over, its driver would give up
+            raise StuckError(f"the core raised {type(error).__name__}: {error}") from error
+        if effects:
+            self.perform(effects)
+
+    def perform(self, effects: list[Any]) -> None:
+        """Carry out what was decided, in order; the clients' futures last, as they may ask for more."""
+        later: list[Any] = []
+        for effect in effects:
+            kind = type(effect)
+            if kind is Send:
+                self._send(effect.worker, effect.tasks)
+            elif kind is Resolve or kind is Drop:
+                later.append(effect)
+            elif kind is Publish:
+                if self._marks is not None:
+                    self._marks.event(effect.event)
+            else:
+                _CARRY_OUT[kind](self, effect)
+        for effect in later:
+            op = effect.task.payload
+            if self._held.pop(op, None) is None:
+                self.waiting -= 1
+            if type(effect) is Drop:
+                self.host.dropped(op)
+            else:
+                self.host.resolved(op, effect.answer)
+
+    def _tick(self) -> None:
+        timeline = self.timeline
+        if self._due_ns > timeline.now:
+            timeline.now = self._due_ns
+        if self._ticked_at != timeline.now:
+            self._ticked_at, self._ticks = timeline.now, 0
+        self._ticks += 1
+        if self._ticks > _SPIN:
+            raise StuckError(f"the core wanted a tick {_SPIN} times at one moment: it would never let time pass")
+        self._due = -1.0  # it is asked anew, even where it wants the same moment again
+        self.tell(self.core.tick)
+
+    # --- effects ------------------------------------------------------------------------------------------------
+
+    def _send(self, number: int, tasks: list[Any]) -> None:
+        process = self.processes.get(number)
+        frames = []
+        for task in tasks:
+            op = task.payload
+            self.waiting -= 1
+            self._held[op] = (number, task.sequence)
+            kind = _FORGET if task.closes else _OPEN if task.opens else _CALL
+            frames.append(Frame(kind, number, task.sequence, task.epoch, 0, op))
+        if process is None:
+            self.host.violated(
+                "survives-worker-death", f"sent operation {tasks[0].payload} to worker {number}, which is gone"
+            )
+            return
+        if self._marks is not None and len(tasks) > 1:
+            self._marks.mark("work sent in advance")
+        process.expect(task.payload for task in tasks)
+        process.inward.send(frames)
+
+    def in_hands(self, number: int) -> list[int]:
+        """The operations that a worker was sent and has not answered."""
+        return [op for op, (holder, _) in self._held.items() if holder == number]
+
+    def _start(self, effect: Start) -> None:
+        if not self._looks:
+            self._looks = True
+            self.timeline.after(self._look_ns, self._look)
+        self._wanted[effect.worker] = None
+        at = max(self.timeline.now, self._forks_from) + FORK_NS
+        self.timeline.at(at, self._fork, effect.worker)
+
+    def _fork(self, number: int) -> None:
+        if number not in self._wanted:
+            return
+        del self._wanted[number]
+        fault = self.start_fault
+        if fault is not None:
+            fault.met += 1
+            if fault.kind == "refuse-start":
+                self._doomed.discard(number)
+                self.tell(self.core.start_failed, number, "no worker could be started: out of processes")
+                return
+        self._pids += 1
+        inward = Stream(self.timeline, "worker", number, self._inward(number), self._torn_inward(number))
+        outward = Stream(self.timeline, "pool", number, self._outward(number), self._torn_outward(number))
+        process = Process(number, self._pids, self, inward, outward)
+        self.processes[number] = process
+        self.host.born(process)
+        delay = self._starts.randrange(*_UP_NS)
+        if number in self._doomed:
+            self._doomed.remove(number)
+            self.timeline.after(0, process.die, KILLED)
+        elif fault is None or fault.kind == "slow-start":
+            self.timeline.after(delay + (fault.amount_ns if fault else 0), self._be_up, process)
+        elif fault.kind == "fail-start":
+            self.timeline.after(delay, self._fail, process)
+        self.tell(self.core.forked, number, process.pid)
+
+    def _be_up(self, process: Process) -> None:
+        if process.is_dead:
+            return
+        if process.stopped_at is not None:
+            self.timeline.after(FORK_NS, self._be_up, process)
+            return
+        process.is_up = True
+        self.tell(self.core.ready, process.number)
+
+    def _fail(self, process: Process) -> None:
+        if not process.is_dead:
+            process.die("exit status 1")
+            self.tell(self.core.start_failed, process.number, "its initializer failed")
+
+    def _kill(self, effect: Kill) -> None:
+        process = self.processes.get(effect.worker)
+        if process is not None:
+            process.die(KILLED)
+        elif effect.worker in self._wanted:
+            self._doomed.add(effect.worker)
+
+    def _stop(self, effect: Stop) -> None:
+        process = self.processes.get(effect.worker)
+        if process is not None:
+            process.inward.send([Frame(int(Kind.STOP), effect.worker, 0, 0, 0, b"")])
+
+    def _forget(self, effect: Forget) -> None:
+        process = self.processes.get(effect.worker)
+        if process is not None:
+            process.inward.send([Frame(_FORGET, effect.worker, 0, effect.epoch, 0, b"")])
+
+    def _recall(self, effect: Recall) -> None:
+        process = self.processes.get(effect.worker)
+        if process is not None:
+            process.recall(effect.first, effect.last)
+            self.timeline.after(_SETTLE_NS, self._see_recall, process, effect.first, effect.last)
+
+    def _see_recall(self, process: Process, first: int, last: int) -> None:
+        if process.number in self.processes:
+            begun = process.begun
+            self._give_back(process.number, lambda sequence: first <= sequence <= last and sequence > begun)
+            self.tell(self.core.recalled, process.number, begun)
+
+    def _give_back(self, number: int, which: Callable[[int], bool]) -> None:
+        """A worker is done with operations that it has not answered: they wait, until they are sent or resolved."""
+        back = [op for op, (holder, sequence) in self._held.items() if holder == number and which(sequence)]
+        for op in back:
+            del self._held[op]
+        self.waiting += len(back)
+
+    # --- processes ----------------------------------------------------------------------------------------------
+
+    def command(self, op: int) -> Command:
+        """What an operation obeys."""
+        return self.host.command(op)
+
+    def began(self, process: Process, op: int, epoch: int) -> int:
+        """The probe finds, or makes, the state of the session that an operation belongs to."""
+        if not epoch:
+            return self.host.began(process, op, None)
+        state = process.states[epoch]
+        if state is None:
+            state = process.states[epoch] = State(self.host.session(op), self._epochs.getrandbits(64))
+        state.counter += 1
+        return self.host.began(process, op, state)
+
+    def ended(self, row: int, command: Command) -> None:
+        """The probe's record of an end."""
+        self.host.ended(row, command)
+
+    def died(self, process: Process, exit_: str) -> None:
+        """The kernel tells the pool a little later."""
+        self.host.gone(process)
+        self.timeline.after(DEATH_NS, self._bury, process)
+
+    def _bury(self, process: Process) -> None:
+        if process.number not in self.processes:
+            return
+        process.outward.drain()
+        del self.processes[process.number]
+        self._give_back(process.number, lambda _: True)
+        self.tell(self.core.exited, process.number, started=process.begun, exit=process.exit)
+
+    def lose_forkserver(self) -> list[Process]:
+        """It is killed, and all its workers die with it; who they were."""
+        victims = [process for process in self.processes.values() if not process.is_dead]
+        for process in victims:
+            process.die("how it ended is not known, for the pool's forkserver died too")
+        unborn, self._wanted = list(self._wanted), {}
+        self._doomed.clear()
+        self._forks_from = self.timeline.now + DEATH_NS + IMPORT_NS
+        self.timeline.after(DEATH_NS, self._lose_unborn, unborn)
+        return victims
+
+    def _lose_unborn(self, unborn: list[int]) -> None:
+        for number in unborn:
+            self.tell(self.core.start_failed, number, "the pool's forkserver died")
+
+    # --- wires --------------------------------------------------------------------------------------------------
+
+    def cut(self, process: Process) -> None:
+        """Its connection is lost, both ways."""
+        process.inward.close()
+        process.outward.close()
+        process.end_of_stream()
+        self.timeline.after(_CUT_NS, self._distrust, process, "its wire was closed")
+
+    def _distrust(self, process: Process, reason: str) -> None:
+        if process.number in self.processes and not process.is_dead:
+            self.tell(self.core.doom, process.number, reason)
+
+    def _inward(self, number: int) -> Callable[[list[Frame]], None]:
+        return lambda frames: self.processes[number].receive(frames) if number in self.processes else None
+
+    def _torn_inward(self, number: int) -> Callable[[MalformedFrame], None]:
+        return lambda error: self.processes[number].refuse(error) if number in self.processes else None
+
+    def _outward(self, number: int) -> Callable[[list[Frame]], None]:
+        def deliver(frames: list[Frame]) -> None:
+            if frames[0].kind == _FAILED:
+                self.tell(self.core.doom, number, str(frames[0].body))
+                return
+            if self._marks is not None:
+                self._marks.frames(frames)
+            for frame in frames:
+                if frame.kind in _GIVES_BACK:
+                    self._give_back(number, partial(int.__eq__, frame.sequence))
+            self.tell(self.core.replied, number, frames)
+
+        return deliver
+
+    def _torn_outward(self, number: int) -> Callable[[MalformedFrame], None]:
+        def torn(error: MalformedFrame) -> None:
+            if self._marks is not None:
+                self._marks.mark("frame rejected")
+            self.tell(self.core.doom, number, str(error))
+
+        return torn
+
+    # --- whoever looks ------------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """See each worker from outside, as the pool's own thread does now and then."""
+        for process in list(self.processes.values()):
+            if not process.is_dead:
+                self.tell(
+                    self.core.observed,
+                    process.number,
+                    is_stopped=process.stopped_at is not None,
+                    memory=process.memory,
+                    progress=(process.begun, process.answered),
+                    is_silent=True,
+                )
+        if self.processes or self._wanted:
+            self.timeline.after(self._look_ns, self._look)
+        else:
+            self._looks = False
+
+
+_GIVES_BACK: Final = frozenset({int(Kind.REFUSED), int(Kind.RETURNED)})
+
+_CARRY_OUT: Final[dict[type, Callable[[World, Any], None]]] = {
+    Start: World._start,
+    Kill: World._kill,
+    Stop: World._stop,
+    Forget: World._forget,
+    Recall: World._recall,
+}
