@@ -345,6 +345,8 @@ class Core:
         self._epochs = 0
         self._restarts = 0
         self._failures = 0
+        """How many rounds of starts have failed in a row."""
+        self._failed_at = -_NEVER
         self._not_before = 0.0
         """Until when no worker is started, after a start that failed."""
         self._last_words: deque[str] = deque(maxlen=5)
@@ -519,7 +521,7 @@ class Core:
             self._restarts += 1
         # 1. It never was ready: the start has failed, and the next one has to wait.
         if it.state == "starting" and self._wants_workers:
-            self._start_failed(now, f"worker {it.pid} did not become ready: {reason} ({exit})")
+            self._start_failed(now, it, f"worker {it.pid} did not become ready: {reason} ({exit})")
         # 2. What it held and had surely not begun goes elsewhere; the rest fails, or runs again.
         again: list[Task] = []
         theirs = [task.session for task in it.sent if task.session is not None]
@@ -582,7 +584,7 @@ class Core:
                 del self._workers[worker]
                 self._tell(now, "worker", "gone", it, detail=words)
                 if self._wants_workers:
-                    self._start_failed(now, words)
+                    self._start_failed(now, it, words)
                 self._refill(now)
                 self._top_up(now)
                 self._maybe_finish(now)
@@ -1013,6 +1015,11 @@ class Core:
         key = task.key
         affinity = task.affinity or self.settings.sessions.affinity
         session = self._sessions.get(key)
+        if session is not None and self._is_astray(session):
+            self._unbind(session)
+            if affinity == "strict" and not task.closes:
+                self._lose(now, session, SessionLost, f"its worker {session.pid} is not there any more")
+                session = None
         if session is not None:
             if not task.closes:
                 session.affinity = affinity
@@ -1071,8 +1078,8 @@ class Core:
         """
         it.waiting.clear()
         homeless = []
-        theirs = dict.fromkeys(it.sessions.values())
-        theirs.update(dict.fromkeys(others))
+        # What lives elsewhere by now is not bereft, whatever else a table says that was corrupted.
+        theirs = dict.fromkeys(one for one in (*it.sessions.values(), *others) if one.worker is it or not one.worker)
         for session in theirs:
             self._unbind(session)
             first = _first(session)
@@ -1090,6 +1097,11 @@ class Core:
         for session in homeless:
             self._queue.appendleft(session.waiting[0])
             self._want_growth(session.waiting[0].since)
+
+    def _is_astray(self, session: _Session) -> bool:
+        """Whether its entry names a worker that there is not: nobody would ever take what waited for that one."""
+        home = session.worker
+        return home is not None and self._workers.get(home.number) is not home
 
     def _is_closing(self, session: _Session) -> bool:
         return self._sessions.get(session.key) is not session
@@ -1184,17 +1196,22 @@ class Core:
             self._wake(now + self.settings.recycling.age_s)
         self._tell(now, "worker", "starting", it)
 
-    def _start_failed(self, now: float, words: str) -> None:
+    def _start_failed(self, now: float, it: _Worker, words: str) -> None:
+        """Wait before the next start; workers that were started together fail together, and count once."""
         restarts = self.settings.restarts
-        self._failures += 1
         self._last_words.append(words)
+        if it.born_at < self._failed_at:
+            return
+        self._failed_at = now
+        self._failures += 1
         wait_s = min(restarts.max_backoff_s, restarts.backoff_s * 2 ** min(self._failures - 1, 32))
         self._not_before = now + wait_s * self._chance.uniform(0.5, 1.5)
         self._wake(self._not_before)
         alone = all(it.state in ("starting", "stopping") for it in self._workers.values())
         if self._failures >= restarts.max_failures and alone:
             error = PoolBroken(
-                f"{self._failures} workers in a row did not become ready, and no other is left. The last ones:",
+                f"workers were started {self._failures} times in a row and none became ready, and no other is left. "
+                "The last ones:",
                 tuple(self._last_words),
             )
             self._break(now, error)

@@ -3,7 +3,7 @@
 import msgspec
 import numpy as np
 
-from poolproof.checks.record import FAILED, describe, error_of, expired, harms, shed, to_blame, unresolved
+from poolproof.checks.record import FAILED, backlogged, describe, error_of, expired, harms, shed, to_blame, unresolved
 from poolproof.checks.verdict import SHOWN, Answer, Evidence, unknown
 from poolproof.history import History, Phase
 
@@ -15,6 +15,7 @@ def contains_the_blast(history: History) -> Answer:
     if not harmful:
         return unknown("nothing was harmed")
     lost, _ = unresolved(history)
+    lost &= ~backlogged(history, lost)
     open_since = (operations.done == 0) | (operations.done >= harmful[0].begin)
     counted = operations.phase != Phase.AFTER_CLOSE
     refused = shed(history) | expired(history)  # by too much work or too little time, as documented: no blast

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from poolproof.checks.record import FAILED, describe_some, expired, shed, to_blame, unresolved
+from poolproof.checks.record import FAILED, backlogged, describe_some, expired, shed, to_blame, unresolved
 from poolproof.checks.verdict import Answer, Evidence, unknown
 from poolproof.history import History, Outcome, Phase
 
@@ -23,6 +23,7 @@ def survives_worker_death(history: History) -> Answer:
     if count < ENOUGH:
         return unknown(f"{count} operations were sent after the death was to be noticed, {ENOUGH} are needed")
     lost, _ = unresolved(history)
+    lost &= ~backlogged(history, lost)
     # What it refuses as too much while it starts workers anew, it refuses as documented.
     # Nor is it this death that fails what a later harm befell, or what belongs to a session that died.
     failed = later & (history.ended(*FAILED) | lost) & ~shed(history) & ~to_blame(history) & ~expired(history)

@@ -263,11 +263,11 @@ def _stall(world: World, process: Process, spec: FaultSpec, chance: random.Rando
 
 
 def _slow(world: World, process: Process, spec: FaultSpec, chance: random.Random) -> Heal:
-    process.slowness *= spec.amount
+    process.slow_down(spec.amount)
     met = process.watch(())
 
     def heal() -> _Effect:
-        process.slowness /= spec.amount
+        process.slow_down(1 / spec.amount)
         process.unwatch(met)
         return _Effect(bool(met.begun), f"{len(met.begun)} operations met it")
 

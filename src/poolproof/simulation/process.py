@@ -289,6 +289,15 @@ class Process:
         """The pool's word: do not begin these."""
         self.recalled = span(first, last)
 
+    def slow_down(self, factor: float) -> None:
+        """Everything takes so many times as long from now on, the rest of what it is at included."""
+        self.slowness *= factor
+        if self.at is not None and self._command[0] not in _ENDLESS:
+            left = self._until - self._around.timeline.now if self.stopped_at is None else self._remaining
+            self._remaining = max(0, round(left * factor))
+            if self.stopped_at is None:
+                self._plan_end(self._remaining)
+
     def stop(self) -> None:
         """As by SIGSTOP."""
         if self.stopped_at is None and not self.is_dead:
@@ -303,7 +312,7 @@ class Process:
         self.stopped_at = None
         if self.at is None:
             self._go_on()
-        elif self._command[0] not in ("hang", "meet"):
+        elif self._command[0] not in _ENDLESS:
             self._plan_end(self._remaining)
 
     def end_of_stream(self) -> None:
@@ -323,6 +332,9 @@ class Process:
         self.inward.close()
         self._around.died(self, exit_)
 
+
+_ENDLESS: Final = frozenset({"hang", "meet"})
+"""What does not end by itself."""
 
 _AT_ONCE_NS: Final = 20_000
 """What an operation takes that has nothing to do."""
