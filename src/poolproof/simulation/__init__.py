@@ -3,5 +3,16 @@
 from poolproof.simulation.guard import RealTimeError, no_real_world
 from poolproof.simulation.lab import materialise, simulate
 from poolproof.simulation.marks import SOMETIMES, Marks
+from poolproof.simulation.pool import NeverError, SimulatedFuture, SimulatedPool
 
-__all__ = ["SOMETIMES", "Marks", "RealTimeError", "materialise", "no_real_world", "simulate"]
+__all__ = [
+    "SOMETIMES",
+    "Marks",
+    "NeverError",
+    "RealTimeError",
+    "SimulatedFuture",
+    "SimulatedPool",
+    "materialise",
+    "no_real_world",
+    "simulate",
+]

@@ -2,39 +2,31 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from poolproof import probe
 from poolproof.errors import UsageError
-from poolproof.history import History, Leftover, Lifecycle, Outcome, Phase
+from poolproof.history import History, Leftover, Lifecycle, Phase
 from poolproof.load import payload_source, schedule
 from poolproof.plan import CYCLES, STARTS, Kind, Load, Placed, Plan, Step
 from poolproof.pools import build_core
+from poolproof.simulation.client import Client
 from poolproof.simulation.faults import Conductor
 from poolproof.simulation.guard import no_real_world
 from poolproof.simulation.marks import Marks
 from poolproof.simulation.meeting import Meeting
-from poolproof.simulation.process import Command, Process, State
-from poolproof.simulation.record import Record
 from poolproof.simulation.timeline import SECOND_NS, Timeline
 from poolproof.simulation.world import StuckError, World
 from poolproof.workloads import load_workload
-from poolproof.workloads.scripted import COMMANDS, ScriptedError
-from sessionpool.wire import Frame
-from sessionpool.wire import Kind as Frames
+from poolproof.workloads.scripted import COMMANDS
 
 _ATTEMPTS: Final = 3
 _LEAD_NS: Final = SECOND_NS // 20
 _SLACK_S: Final = 5.0
 _CYCLE_OPERATIONS: Final = 2
 _SHUTDOWN_OPERATIONS: Final = 10
-
-_RESULT: Final = int(Frames.RESULT)
-_ERROR: Final = int(Frames.ERROR)
-
-_OK: Final = Outcome.OK
 
 ENVIRONMENT: Final = {"python": "virtual time", "system": "simulated", "cores": "-", "memory_gib": "-"}
 
@@ -67,16 +59,15 @@ class Lab:
         self._marks = marks
         self._pool = build_core(plan.target, plan.workers, plan.options)
         self._timeline = Timeline()
-        self._record = Record(self._timeline)
-        self._commands: list[Command] = []
+        self._client = Client(self._timeline)
+        self._record = self._client.record
         self._rng = payload_source(plan.seed)
-        self._opened = 0
+        self._openings = 0
         self._start_s = 0.0
         self._ready_s = plan.bounds.open_s
         self._capacity_before = 0
         self._last_heal = 0
         self._stage = ""
-        self._unresolved = 0
         self._conductor: Conductor | None = None
         self._world: World | None = None
         workload = load_workload(plan.works_on, plan.service_ms, plan.service_spread)
@@ -120,101 +111,31 @@ class Lab:
         except HungError:
             event("hung", self._stage)
         except StuckError as error:
-            self.violated("resolves-every-operation", str(error))
+            self._client.violated("resolves-every-operation", str(error))
             event("hung", self._stage, detail=str(error))
         if self._conductor is not None:
             self._conductor.finish()
         event("lab-ended")
         return self._record.history(self._plan, self._pool.claims, self._names, ENVIRONMENT)
 
-    # --- for the world: what operations are, and what becomes of them --------------------------------------------
-
-    def command(self, op: int) -> Command:
-        return self._commands[op]
-
-    def session(self, op: int) -> int:
-        return self._record.session[op]
-
-    def began(self, process: Process, op: int, state: State | None) -> int:
-        return self._record.began(process, op, state)
-
-    def ended(self, row: int, command: Command) -> None:
-        self._record.ended(row, command)
-
-    def born(self, process: Process) -> None:
-        self._record.born(process)
-
-    def gone(self, process: Process) -> None:
-        self._record.gone(process)
-
-    def resolved(self, op: int, answer: Any) -> None:
-        record = self._record
-        if record.done[op]:
-            self.violated("returns-the-right-result", f"operation {op} was resolved a second time")
-            return
-        self._unresolved -= 1
-        if type(answer) is not Frame:
-            error = answer if answer is not None else UsageError("an operation ended with nothing")
-            record.resolve(op, Outcome.POOL_ERROR, error)
-            return
-        if answer.kind == _RESULT:
-            echoed, value = answer.body
-            record.echoed[op] = echoed
-            right = echoed == op and value == _expected(self._commands[op])
-            record.outcome[op] = _OK if right else Outcome.WRONG
-            record.done[op] = self._timeline.now
-        elif answer.kind == _ERROR:
-            record.resolve(op, Outcome.USER_ERROR, ScriptedError(self._commands[op][-1]))
-        else:
-            record.resolve(op, Outcome.WRONG, UsageError(f"a frame of kind {answer.kind} is no answer"))
-
-    def dropped(self, op: int) -> None:
-        self._unresolved -= 1
-        self._record.resolve(op, Outcome.CANCELLED)
-
-    def violated(self, promise: str, what: str) -> None:
-        self._record.event("violation", promise, detail=what)
-
     # --- operations ---------------------------------------------------------------------------------------------
 
-    def _add(self, kind: int, phase: Phase, command: Command) -> int:
-        self._commands.append(command)
-        return self._record.add(kind, phase)
-
     def _send(self, op: int) -> bool:
-        """Submit an operation; whether it was accepted. Whatever the core raises is its answer."""
-        record, now = self._record, self._timeline.now
-        session, deadline = record.session[op], record.deadline[op]
-        record.sent[op] = now
-        self._unresolved += 1
-        world = self._world
-        assert world is not None  # noqa: S101 - a pool is opened before anything is sent
-        try:
-            world.submit(
-                op,
-                session=None if session < 0 else session,
-                deadline_s=(deadline - now) * 1e-9 if deadline else None,
-                idempotent=bool(record.idempotent[op]),
-            )
-        except StuckError:
-            raise
-        except Exception as error:  # whatever it raises at its client
-            self._unresolved -= 1
-            record.accepted[op] = now
-            record.resolve(op, Outcome.REJECTED, error)
-            return False
-        record.accepted[op] = now
-        return True
+        return self._client.send(self._opened, op)
+
+    @property
+    def _opened(self) -> World:
+        assert self._world is not None  # noqa: S101 - no scenario uses what it did not open
+        return self._world
 
     def _send_now(self, count: int, phase: Phase) -> None:
         for index in range(count):
             kind = self._mix[index % len(self._mix)]
-            self._send(self._add(kind, phase, self._makers[kind](self._rng)))
+            self._send(self._client.prepare(kind, phase, self._makers[kind](self._rng)))
 
     def _drain_until(self, moment: int, leave: int = 0) -> bool:
         """Let time pass until all but so many operations have ended; whether they have."""
-        assert self._world is not None  # noqa: S101 - as above
-        return self._world.run_while(lambda: self._unresolved > leave, moment)
+        return self._opened.run_while(lambda: self._client.unresolved > leave, moment)
 
     # --- stages -------------------------------------------------------------------------------------------------
 
@@ -228,12 +149,12 @@ class Lab:
     def _open(self) -> None:
         began, timeline = self._timeline.now, self._timeline
         self._begin("open")
-        self._opened += 1
-        seed = f"poolproof world {self._plan.seed} {self._opened}"
-        self._world = World(timeline, self._pool, seed, self, self._marks)
+        self._openings += 1
+        seed = f"poolproof world {self._plan.seed} {self._openings}"
+        self._world = World(timeline, self._pool, seed, self._client, self._marks)
         self._end("open")
         self._begin("ready")
-        lost = self._unresolved
+        lost = self._client.unresolved
         self._send_now(1, Phase.WARM_UP)
         if self._drain_until(timeline.now + round(self._ready_s * SECOND_NS), lost):
             took_s = (timeline.now - began) / SECOND_NS
@@ -266,16 +187,17 @@ class Lab:
         """The most operations seen running at once, of up to three attempts; the first may take longer."""
         workers, timeout_s = self._plan.workers, self._plan.bounds.rendezvous_s
         kind, best = self._names.index(probe.RENDEZVOUS), 0
-        assert self._world is not None  # noqa: S101 - as above
         self._begin(stage)
         for attempt in range(_ATTEMPTS):
             patience_s = max(timeout_s, first_s) if attempt == 0 else timeout_s
-            before = self._unresolved
+            before = self._client.unresolved
             meeting = Meeting()
-            accepted = sum([self._send(self._add(kind, Phase.PROBE, ("meet", meeting))) for _ in range(workers)])
+            accepted = sum(
+                [self._send(self._client.prepare(kind, Phase.PROBE, ("meet", meeting))) for _ in range(workers)]
+            )
             if accepted:
                 until = self._timeline.now + round(patience_s * SECOND_NS)
-                self._world.run_while(lambda it=meeting: it.present < workers, until)  # type: ignore[misc]
+                self._opened.run_while(lambda it=meeting: it.present < workers, until)  # type: ignore[misc]
                 best = max(best, meeting.most)
             meeting.release()
             self._drain_until(self._timeline.now + round(timeout_s * SECOND_NS), before)
@@ -287,8 +209,7 @@ class Lab:
 
     def _load(self) -> None:
         plan, load, timeline, record = self._plan, self._plan.scenario.load, self._timeline, self._record
-        world = self._world
-        assert world is not None  # noqa: S101 - as above
+        world = self._opened
         self._begin("warm-up")
         self._send_now(max(load.warm_up, len(self._mix)), Phase.WARM_UP)
         self._drain_until(timeline.now + self._patience_ns())
@@ -304,23 +225,22 @@ class Lab:
         record.lifecycle.append(Lifecycle(event="measured", at=start, stage="load", detail="virtual time"))
         conductor = self._conductor = Conductor(world, self._pool, record, plan.limits, plan.seed)
         conductor.plan(plan.scenario.faults, start)
-        run, send, makers, rng = world.run, self._send, self._makers, self._rng
+        run, prepare, send, makers, rng = world.run, self._client.prepare, self._client.send, self._makers, self._rng
         for row, due in enumerate(dues):
             if due > timeline.now:
                 run(due)
-            command = laid_out.commands.get(row) or makers[kinds[row]](rng)
-            self._commands.append(command)
             deadline = deadlines[row]
-            op = record.add(
+            op = prepare(
                 kinds[row],
                 Phase.MEASURED,
+                laid_out.commands.get(row) or makers[kinds[row]](rng),
                 session=sessions[row],
                 session_seq=sequences[row],
                 due=due,
                 deadline=due + deadline if deadline else 0,
                 idempotent=idempotent[row],
             )
-            send(op)
+            send(world, op)
         world.run(max(timeline.now, start + round(load.seconds * SECOND_NS)))
         if not self._plan.scenario.closes_under_load:
             last = sum(fault.for_s + fault.patience_s for fault in plan.scenario.faults)
@@ -331,15 +251,14 @@ class Lab:
     def _drain(self) -> None:
         self._begin("drain")
         self._drain_until(max(self._timeline.now, self._last_heal) + self._patience_ns())
-        self._record.event("drained", "drain", self._unresolved)
+        self._record.event("drained", "drain", self._client.unresolved)
         self._end("drain")
 
     def _close(self, *, cancel: bool = False, backlog_s: float = 0.0) -> None:
-        world, timeline, record = self._world, self._timeline, self._record
-        assert world is not None  # noqa: S101 - no scenario closes what it did not open
+        world, timeline, record = self._opened, self._timeline, self._record
         bound_s = self._close_bound() + backlog_s
         self._begin("close", bound_s)
-        record.event("closing", "close", self._unresolved, "cancelling" if cancel else "")
+        record.event("closing", "close", self._client.unresolved, "cancelling" if cancel else "")
         world.tell(world.core.shutdown, cancel=cancel)
         if not world.run_while(lambda: not world.core.is_over, timeline.now + round(bound_s * SECOND_NS)):
             raise HungError
@@ -367,7 +286,7 @@ class Lab:
         """Close with work in flight and more of it queued; what was accepted must still be resolved."""
         self._open()
         self._begin("fill")
-        timeline, lost = self._timeline, self._unresolved
+        timeline, lost = self._timeline, self._client.unresolved
         before = timeline.now
         self._send_now(1, Phase.WARM_UP)
         self._drain_until(before + self._patience_ns(), lost)
@@ -386,11 +305,6 @@ class Lab:
 
     def _close_bound(self) -> float:
         return max(self._plan.bounds.close_s, 3 * self._pool.claims.detection_s) + STARTS * self._start_s
-
-
-def _expected(command: Command) -> Any:
-    """What an operation returns that obeyed."""
-    return "met" if command[0] == "meet" else command[-1]
 
 
 def _unweighted(kind: Kind) -> Kind:
@@ -415,7 +329,7 @@ def materialise(plan: Plan) -> Plan:
             deadline_s=(record.deadline[op] - record.due[op]) / SECOND_NS if record.deadline[op] else 0.0,
             session=record.session[op],
             idempotent=bool(record.idempotent[op]),
-            command=lab._commands[op],
+            command=lab._client.command(op),
         )
         for op in measured
     )

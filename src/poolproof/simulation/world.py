@@ -57,8 +57,8 @@ class Host(Protocol):
     def began(self, process: Process, op: int, state: State | None) -> int:
         """An operation begins; the row of its record."""
 
-    def ended(self, row: int, command: Command) -> None:
-        """An operation ends."""
+    def finished(self, row: int, command: Command) -> None:
+        """An execution is over."""
 
     def born(self, process: Process) -> None:
         """There is a process."""
@@ -128,6 +128,8 @@ class World:
         self._looks = False
         self._held: dict[int, tuple[int, int]] = {}
         """The operations that were sent and are not answered: each worker, and the sequence number there."""
+        self._tasks: dict[int, Any] = {}
+        """What each operation that is not resolved is to the core."""
         self._task = pool.make_task
         self._look_ns = round(pool.look_s * SECOND_NS)
         if marks is not None:
@@ -157,10 +159,21 @@ class World:
         except BaseException:
             self.waiting -= 1
             raise
+        self._tasks[op] = task
         if effects:
             self.perform(effects)
         if limit is not None and self.waiting > max(limit, waiting):
             self.host.violated("sheds-overload", f"took an operation while {waiting} waited, and {limit} may")
+
+    def withdraw(self, op: int) -> bool:
+        """A client cancels an operation; whether it can, which is as long as no worker was sent it."""
+        task = self._tasks.get(op)
+        if task is None or op in self._held:
+            return False
+        self.waiting -= 1
+        del self._tasks[op]
+        self.tell(self.core.withdraw, task)
+        return True
 
     def run(self, until: int) -> None:
         """Let everything happen that happens up to a moment.
@@ -227,6 +240,7 @@ class World:
             op = effect.task.payload
             if self._held.pop(op, None) is None:
                 self.waiting -= 1
+            self._tasks.pop(op, None)
             if type(effect) is Drop:
                 self.host.dropped(op)
             else:
@@ -372,7 +386,7 @@ class World:
 
     def ended(self, row: int, command: Command) -> None:
         """The probe's record of an end."""
-        self.host.ended(row, command)
+        self.host.finished(row, command)
 
     def died(self, process: Process, exit_: str) -> None:
         """The kernel tells the pool a little later."""

@@ -1,0 +1,147 @@
+"""The client of a simulated pool: what it sends, what its workers obey, and how it all ends, written down at once."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from poolproof.history import Outcome, Phase
+from poolproof.simulation.process import Command, Process, State
+from poolproof.simulation.record import Record
+from poolproof.simulation.timeline import Timeline
+from poolproof.simulation.world import StuckError, World
+from poolproof.workloads.scripted import ScriptedError
+from sessionpool.wire import Frame, Kind
+
+_RESULT: Final = int(Kind.RESULT)
+_ERROR: Final = int(Kind.ERROR)
+
+Ended = Callable[[int, Any], object]
+"""Told an operation, and what its future would be set to: a result, an exception, or None where it was cancelled."""
+
+
+class NoAnswerError(Exception):
+    """The core ended an operation with something that is neither a result nor an error."""
+
+
+class Client:
+    """Knows every operation of a run, and is what a world works for.
+
+    Attributes:
+        record: where it is all written down.
+        unresolved: how many operations were sent and have no outcome.
+        ended: told of each operation that ends, where somebody wants to know.
+    """
+
+    def __init__(self, timeline: Timeline) -> None:
+        self.record = Record(timeline)
+        self.unresolved = 0
+        self.ended: Ended | None = None
+        self._timeline = timeline
+        self._commands: list[Command] = []
+
+    def prepare(self, kind: int, phase: Phase, command: Command, **terms: int) -> int:
+        """An operation is going to be sent; its number.
+
+        Args:
+            kind: index of its kind.
+            phase: of the run.
+            command: what it obeys.
+            terms: as `Record.add` takes them.
+        """
+        self._commands.append(command)
+        return self.record.add(kind, phase, **terms)
+
+    def send(self, world: World, op: int) -> bool:
+        """Submit an operation; whether it was accepted. Whatever the core raises is its answer."""
+        record, now = self.record, self._timeline.now
+        session, deadline = record.session[op], record.deadline[op]
+        record.sent[op] = now
+        self.unresolved += 1
+        try:
+            world.submit(
+                op,
+                session=None if session < 0 else session,
+                deadline_s=(deadline - now) * 1e-9 if deadline else None,
+                idempotent=bool(record.idempotent[op]),
+            )
+        except StuckError:
+            raise
+        except Exception as error:  # whatever it raises at its client
+            self.unresolved -= 1
+            record.accepted[op] = now
+            record.resolve(op, Outcome.REJECTED, error)
+            if self.ended is not None:
+                self.ended(op, error)
+            return False
+        record.accepted[op] = now
+        return True
+
+    # --- for the world ------------------------------------------------------------------------------------------
+
+    def command(self, op: int) -> Command:
+        """What an operation obeys."""
+        return self._commands[op]
+
+    def session(self, op: int) -> int:
+        """The session that an operation belongs to; -1 for none."""
+        return self.record.session[op]
+
+    def began(self, process: Process, op: int, state: State | None) -> int:
+        """An operation begins; the row of its record."""
+        return self.record.began(process, op, state)
+
+    def finished(self, row: int, command: Command) -> None:
+        """An execution is over."""
+        self.record.ended(row, command)
+
+    def born(self, process: Process) -> None:
+        """There is a process."""
+        self.record.born(process)
+
+    def gone(self, process: Process) -> None:
+        """A process has ended."""
+        self.record.gone(process)
+
+    def resolved(self, op: int, answer: Any) -> None:
+        """The core ends an operation: by a frame, by an error, or by nothing."""
+        record = self.record
+        if record.done[op]:
+            self.violated("returns-the-right-result", f"operation {op} was resolved a second time")
+            return
+        self.unresolved -= 1
+        end: Any
+        if type(answer) is Frame and answer.kind == _RESULT:
+            end = answer.body
+            record.echoed[op], value = end
+            right = end[0] == op and value == _expected(self._commands[op])
+            record.outcome[op] = Outcome.OK if right else Outcome.WRONG
+            record.done[op] = self._timeline.now
+        elif type(answer) is Frame and answer.kind == _ERROR:
+            end = ScriptedError(self._commands[op][-1])
+            record.resolve(op, Outcome.USER_ERROR, end)
+        elif isinstance(answer, Exception):
+            end = answer
+            record.resolve(op, Outcome.POOL_ERROR, end)
+        else:
+            end = NoAnswerError(f"operation {op} was resolved with {answer!r}")
+            record.resolve(op, Outcome.WRONG, end)
+        if self.ended is not None:
+            self.ended(op, end)
+
+    def dropped(self, op: int) -> None:
+        """The core cancels an operation."""
+        if self.record.done[op]:
+            self.violated("returns-the-right-result", f"operation {op} was cancelled after it had ended")
+            return
+        self.unresolved -= 1
+        self.record.resolve(op, Outcome.CANCELLED)
+        if self.ended is not None:
+            self.ended(op, None)
+
+    def violated(self, promise: str, what: str) -> None:
+        """The core did what no pool may, as only this layer can see."""
+        self.record.event("violation", promise, detail=what)
+
+
+def _expected(command: Command) -> Any:
+    """What an operation returns that obeyed."""
+    return "met" if command[0] == "meet" else command[-1]

@@ -1,0 +1,199 @@
+"""A simulated pool to play with: futures and waits that run the world forward, instead of waiting for it."""
+
+import math
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from typing import Any, Final
+
+from poolproof.history import Phase
+from poolproof.plan import Claims, FaultSpec, Limits, Operation
+from poolproof.pools import build_core, find_core
+from poolproof.simulation.client import Client
+from poolproof.simulation.faults import Conductor
+from poolproof.simulation.guard import RealTimeError, no_real_world
+from poolproof.simulation.marks import Marks
+from poolproof.simulation.timeline import SECOND_NS, Timeline
+from poolproof.simulation.world import World
+from poolproof.workloads.scripted import COMMANDS
+
+FOREVER_S: Final = 3600.0
+"""Who waits without a time-out is told after an hour of virtual time that what it waits for never comes."""
+
+_LIMITS: Final = Limits(max_share=1.0, min_survivors=0, max_fault_s=FOREVER_S, max_processes=1 << 20)
+
+
+class NeverError(RuntimeError):
+    """What somebody waits for does not come, however long the world goes on."""
+
+
+class SimulatedPool:
+    """A pool whose decisions are the true ones, and whose workers, wires and clock are simulated.
+
+    Time stands still between calls; `result()` of a future, `wait_for`, `advance` and `close` let it pass.
+
+    Args:
+        target: a bundled pool, or a class, that has a sans-I/O core.
+        workers: how many.
+        seed: the same seed, and the same calls, give the same run.
+        options: what the target is given by name.
+
+    Raises:
+        TargetError: it has no core that could be simulated, or can't be made so.
+    """
+
+    def __init__(self, target: str = "sessionpool", workers: int = 4, *, seed: int = 0, **options: Any) -> None:
+        self._timeline = Timeline()
+        self._client = Client(self._timeline)
+        self._client.ended = self._settle
+        self._futures: dict[int, SimulatedFuture] = {}
+        self._pool = build_core(find_core(target), workers, options)
+        self.claims: Claims = self._pool.claims
+        self.marks = Marks()
+        self._world = World(self._timeline, self._pool, f"poolproof world {seed} 1", self._client, self.marks)
+        self._conductor = Conductor(self._world, self._pool, self._client.record, _LIMITS, seed)
+
+    def __enter__(self) -> "SimulatedPool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def now_s(self) -> float:
+        """The virtual time, in seconds."""
+        return self._timeline.now_s
+
+    def submit(self, operation: Operation) -> "SimulatedFuture":
+        """Hand over one operation whose payload is a scripted command; returns at once, and no time passes.
+
+        Raises:
+            ValueError: its payload is no command.
+            Exception: what the pool refuses it with.
+        """
+        command = operation.call.payload
+        if not (isinstance(command, tuple) and command and command[0] in COMMANDS):
+            raise ValueError(f"operation {operation.op}: {command!r} is no scripted command, such as ('wait', 0.01, 7)")
+        client = self._client
+        op = client.prepare(
+            0,
+            Phase.MEASURED,
+            command,
+            session=-1 if operation.session is None else operation.session,
+            deadline=operation.deadline_ns or 0,
+            idempotent=int(operation.idempotent),
+        )
+        future = self._futures[op] = SimulatedFuture(self, op)
+        with no_real_world():
+            accepted = client.send(self._world, op)
+        if not accepted:
+            del self._futures[op]
+            error = future.exception(0)
+            assert error is not None  # noqa: S101 - by the line before
+            raise error
+        return future
+
+    def advance(self, seconds: float) -> None:
+        """Let so much time pass."""
+        with no_real_world():
+            self._world.run(self._timeline.now + round(seconds * SECOND_NS))
+
+    def wait_for(self, condition: Callable[[], bool], timeout_s: float | None = None) -> bool:
+        """Let time pass until a condition holds; whether it does, once the time is up.
+
+        Raises:
+            NeverError: without a time-out, it still does not hold after an hour.
+        """
+        limit = FOREVER_S if timeout_s is None else max(0.0, timeout_s)
+        with no_real_world():
+            holds = self._world.run_while(lambda: not condition(), self._timeline.now + round(limit * SECOND_NS))
+        if not holds and timeout_s is None:
+            raise NeverError(f"what is waited for has not come within {FOREVER_S:g} s of virtual time: it never will")
+        return holds
+
+    def wait(self, futures: Iterable["SimulatedFuture"], timeout_s: float | None = None) -> bool:
+        """Let time pass until all these have ended; whether they have. What `concurrent.futures.wait` is elsewhere."""
+        some = list(futures)
+        return self.wait_for(lambda: all(future.done() for future in some), timeout_s)
+
+    def inject(self, fault: FaultSpec) -> None:
+        """Plan a fault, `fault.at_s` from now."""
+        self._conductor.plan((fault,), self._timeline.now)
+
+    def snapshot(self) -> Any:
+        """What the pool says of itself."""
+        return self._world.core.snapshot()
+
+    def close(self, *, cancel: bool = False) -> None:
+        """Close the pool and let time pass until it has ended.
+
+        Raises:
+            NeverError: it does not end within an hour.
+        """
+        with no_real_world():
+            self._world.tell(self._world.core.shutdown, cancel=cancel)
+        self.wait_for(lambda: self._world.is_over)
+
+    def withdraw(self, op: int) -> bool:
+        """Cancel an operation by its number in this pool; whether that was still possible."""
+        with no_real_world():
+            is_withdrawn = self._world.withdraw(op)
+        if is_withdrawn:
+            self._client.dropped(op)
+        return is_withdrawn
+
+    def _settle(self, op: int, end: Any) -> None:
+        future = self._futures.pop(op, None)
+        if future is None or future.cancelled():
+            return
+        if end is None:
+            future.cancel_from_inside()
+        elif isinstance(end, BaseException):
+            future.set_exception(end)
+        else:
+            future.set_result(tuple(end))
+
+
+class _NoWaiters(list[Any]):
+    """Where `concurrent.futures.wait` would enter itself, to wait in real time for what only virtual time brings."""
+
+    def append(self, waiter: object) -> None:
+        raise RealTimeError("a simulated future can't be waited for in real time: use `pool.wait` or `result()`")
+
+
+class SimulatedFuture(Future[Any]):
+    """A future whose `result` and `exception` run the simulated world forward until it is done."""
+
+    def __init__(self, pool: SimulatedPool, op: int) -> None:
+        super().__init__()
+        self._waiters = _NoWaiters()
+        self._pool = pool
+        self._op = op
+
+    def result(self, timeout: float | None = None) -> Any:
+        """The result: `(operation, value)`.
+
+        Raises:
+            TimeoutError: it is not there after `timeout` seconds of virtual time.
+            NeverError: without a time-out, it is not there after an hour of it.
+        """
+        self._let_happen(timeout)
+        return super().result(0)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """The exception that it ended with, or None; raises as `result` does."""
+        self._let_happen(timeout)
+        return super().exception(0)
+
+    def cancel(self) -> bool:
+        """Cancel it, unless a worker was sent it already."""
+        if self.done():
+            return self.cancelled()
+        return self._pool.withdraw(self._op)
+
+    def cancel_from_inside(self) -> None:
+        """The pool itself cancels it."""
+        super().cancel()
+
+    def _let_happen(self, timeout: float | None) -> None:
+        if not self.done() and timeout != 0:
+            self._pool.wait_for(self.done, None if timeout in (None, math.inf) else timeout)
