@@ -152,8 +152,10 @@ class _Worker:
 
     def _carry_out(self, frame: Frame) -> None:
         sequence, epoch = frame.sequence, frame.epoch
-        # Before anything of the operation is touched: unpickling it runs user code already.
         words = self._words
+        if sequence <= words[progress.BEGUN]:  # whatever stands between may have sent a frame twice, and it is whole
+            raise MalformedFrame(f"frame of operation {sequence}, which it has begun already")
+        # Before anything of the operation is touched: unpickling it runs user code already.
         words[progress.BEGUN] = sequence
         recalled = words[progress.RECALLED]  # after the line above, never before it
         if recalled and progress.is_in(sequence, recalled):

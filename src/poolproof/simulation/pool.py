@@ -82,7 +82,7 @@ class SimulatedPool:
             deadline=operation.deadline_ns or 0,
             idempotent=int(operation.idempotent),
         )
-        future = self._futures[op] = SimulatedFuture(self, op)
+        future = self._futures[op] = SimulatedFuture(self, op, operation)
         with no_real_world():
             accepted = client.send(self._world, op)
         if not accepted:
@@ -150,7 +150,8 @@ class SimulatedPool:
         elif isinstance(end, BaseException):
             future.set_exception(end)
         else:
-            future.set_result(tuple(end))
+            echoed, value = end
+            future.set_result((future.operation.op if echoed == op else echoed, value))
 
 
 class _NoWaiters(list[Any]):
@@ -163,8 +164,9 @@ class _NoWaiters(list[Any]):
 class SimulatedFuture(Future[Any]):
     """A future whose `result` and `exception` run the simulated world forward until it is done."""
 
-    def __init__(self, pool: SimulatedPool, op: int) -> None:
+    def __init__(self, pool: SimulatedPool, op: int, operation: Operation) -> None:
         super().__init__()
+        self.operation = operation
         self._waiters = _NoWaiters()
         self._pool = pool
         self._op = op

@@ -201,8 +201,8 @@ class Process:
             kind = order.kind
             if kind == _STOP:
                 self.die("exit status 0")
-            elif order.sequence and order.sequence != self._sequence + 1:
-                self.refuse(MalformedFrame(f"it has sequence {order.sequence}, after {self._sequence}"))
+            elif kind != _FORGET and order.sequence <= self._sequence:
+                self.refuse(MalformedFrame(f"frame of operation {order.sequence}, which it has begun already"))
             elif kind == _FORGET:
                 self._forget(order)
             else:

@@ -96,3 +96,12 @@ def test_what_it_begins_is_in_its_words_before_it_is_unpickled(desk: Desk) -> No
     desk.tell(Kind.CALL, 3, 0, tuple, Rebuilt())
     (answer,) = desk.answers(1)
     assert payload.load(answer.body, "it") == (3, 0)
+
+
+def test_an_operation_that_comes_a_second_time_is_not_run_again(desk: Desk) -> None:
+    for sequence in (1, 2, 2, 3):
+        desk.tell(Kind.CALL, sequence, 0, len, ())
+    answers = desk.answers(3)
+    assert [(it.kind, it.sequence) for it in answers] == [(Kind.RESULT, 1), (Kind.RESULT, 2), (Kind.FAILED, 0)]
+    assert b"operation 2, which it has begun already" in bytes(answers[2].body)
+    assert desk.words[progress.BEGUN] == 2
