@@ -465,43 +465,45 @@ def convert(content: Any) -> Plan:
     # Its version first: a plan of another version may have another shape.
     if content.get("schema") != SCHEMA:
         raise msgspec.ValidationError(f"schema {content.get('schema')!r}, expected {SCHEMA!r}")
-    wrong = list(_misshapen(content))
-    if not wrong:
-        plan = msgspec.convert(content, Plan)
-        wrong = problems(plan)
+    sound = dict(content)
+    wrong = list(_misshapen(sound))
+    try:
+        plan = msgspec.convert(sound, Plan)
+    except msgspec.ValidationError as error:
+        wrong.append(str(error))
+    else:
+        wrong += problems(plan)
     if wrong:
         raise msgspec.ValidationError("; ".join(wrong))
     return plan
 
 
 def _misshapen(content: dict[str, Any]) -> Iterator[str]:
-    """What in a plan is not of the right shape: each fault, step and placed operation by itself, then the rest."""
-    rest = dict(content)
-    scenario = rest.get("scenario")
-    if isinstance(scenario, dict):
-        scenario = rest["scenario"] = dict(scenario)
-        load = scenario.get("load")
-        if isinstance(load, dict):
-            load = scenario["load"] = dict(load)
-            for key, kind in (("steps", Step), ("placed", Placed)):
-                yield from _each(load, f"scenario.load.{key}", key, kind)
-        yield from _each(scenario, "scenario.faults", "faults", FaultSpec)
-    try:
-        msgspec.convert(rest, Plan)
-    except msgspec.ValidationError as error:
-        yield str(error)
+    """The faults, steps and placed operations that are none; a harmless one takes the place of each in `content`."""
+    scenario = content.get("scenario")
+    if not isinstance(scenario, dict):
+        return
+    scenario = content["scenario"] = dict(scenario)
+    yield from _each(scenario, "scenario.faults", "faults", FaultSpec, {"kind": "kill", "at_s": 0.0, "count": 1})
+    load = scenario.get("load")
+    if isinstance(load, dict):
+        load = scenario["load"] = dict(load)
+        yield from _each(load, "scenario.load.steps", "steps", Step, {"rate": 0.0, "seconds": 0.0})
+        yield from _each(load, "scenario.load.placed", "placed", Placed, {"at_s": 0.0, "kind": ""})
 
 
-def _each(home: dict[str, Any], where: str, key: str, kind: type[Value]) -> Iterator[str]:
+def _each(home: dict[str, Any], where: str, key: str, kind: type[Value], harmless: dict[str, Any]) -> Iterator[str]:
     entries = home.get(key)
-    if isinstance(entries, list):
-        home[key] = []
-        for number, entry in enumerate(entries):
-            try:
-                msgspec.convert(entry, kind)
-            except msgspec.ValidationError as error:
-                named = f" ({entry['kind']!r})" if isinstance(entry, dict) and "kind" in entry else ""
-                yield f"{where}[{number}]{named}: {error}"
+    if not isinstance(entries, list):
+        return
+    entries = home[key] = [*entries]
+    for number, entry in enumerate(entries):
+        try:
+            msgspec.convert(entry, kind)
+        except msgspec.ValidationError as error:
+            named = f" ({entry['kind']!r})" if isinstance(entry, dict) and "kind" in entry else ""
+            yield f"{where}[{number}]{named}: {error}"
+            entries[number] = harmless
 
 
 MAX_OPERATIONS: Final = 20_000_000

@@ -1076,10 +1076,13 @@ class Core:
 
         Those of operations that it held are among them, though it may have refused them before.
         """
-        it.waiting.clear()
         homeless = []
-        # What lives elsewhere by now is not bereft, whatever else a table says that was corrupted.
-        theirs = dict.fromkeys(one for one in (*it.sessions.values(), *others) if one.worker is it or not one.worker)
+        # A table may be corrupted: who waits here is bereft whether or not it stands there, and who lives elsewhere not.
+        guests = [task.session for _, task in it.waiting if task.session is not None and task.state == WAITING]
+        it.waiting.clear()
+        theirs = dict.fromkeys(
+            one for one in (*it.sessions.values(), *others, *guests) if one.worker is it or one.worker is None
+        )
         for session in theirs:
             self._unbind(session)
             first = _first(session)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from poolproof.checks.record import describe_some
+from poolproof.checks.record import backlogged, describe_some
 from poolproof.checks.verdict import Answer, Evidence, unknown
 from poolproof.history import History, Outcome
 
@@ -21,6 +21,12 @@ def restores_capacity(history: History) -> Answer:
         if before.value < history.plan.workers:
             return unknown(f"{before.value:g} of {history.plan.workers} workers were seen at work before the fault")
         return "kept", []
+    drained = history.first("drained", "drain")
+    if drained is not None and drained.value:
+        sent, done = history.operations.sent, history.operations.done
+        open_then = (sent > 0) & (sent < drained.at) & ((done == 0) | (done > drained.at))
+        if (backlogged(history, open_then) == open_then).all():
+            return unknown("the pool was still working off what it had been offered when its capacity was probed")
     evidence = Evidence(
         text=f"{before.value:g} operations ran at once before the load, {after.value or 0:g} after it (best of three)",
         at_s=round(history.seconds(after.at), 6),

@@ -52,7 +52,7 @@ def sheds_overload(history: History) -> Answer:
     evidence += describe_some(
         history, late, f"was refused ({{error}}) later than {AT_ONCE_NS / 1e9:g} s after it was sent"
     )
-    accepted = offered & (operations.accepted > 0) & ~history.ended(Outcome.REJECTED)
+    accepted = measured & (operations.accepted > 0) & ~history.ended(Outcome.REJECTED)  # what came before waits too
     last = _waiting(history, accepted, end)
     told = f"of {count} operations offered within {(end - begin) / 1e9:.2f} s it completed {done}"
     otherwise = int(np.count_nonzero(offered & history.ended(Outcome.REJECTED, Outcome.POOL_ERROR) & ~refused))

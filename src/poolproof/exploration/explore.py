@@ -18,7 +18,7 @@ from poolproof.exploration.shrink import Shrinker
 from poolproof.exploration.swarm import examined, random_plan
 from poolproof.history import digest
 from poolproof.plan import Plan, Target
-from poolproof.pools import find_core, find_target
+from poolproof.pools import build_core, find_core, find_target
 from poolproof.simulation import SOMETIMES, Marks, simulate
 
 SCHEMA: Final = "poolproof/explore-1"
@@ -120,6 +120,8 @@ def explore(
         UsageError: the target does not exist, or has no core that could be simulated.
     """
     found = find_core(target) if layer == 1 else find_target(target)
+    if layer == 1:
+        build_core(found, 1)  # what can't be made is refused here, and not by each process
     whole = _Seen()
     for part in _runs(found, layer, range(first_seed, first_seed + seeds), jobs):
         _add(whole, part)

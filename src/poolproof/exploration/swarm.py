@@ -174,6 +174,12 @@ def random_plan(target: Target, seed: int, *, layer: int = 1) -> Plan:
     )
 
 
+_CRASH_LOOPS: Final = 0.1
+"""The share of the plans in which workers die and cannot be started anew for a while, and nothing else is wrong."""
+
+_SHORT_LOOP_S: Final = 1.0
+"""How long a pool that has workers left may be unable to start others, and be whole again soon after."""
+
 _OVERFULL: Final = 10
 """How many times as much as may wait must come at the height of a load, for it to show what a full queue does."""
 
@@ -185,7 +191,8 @@ def _options(chance: random.Random, workers: int, faults: tuple[FaultSpec, ...])
     """How the pool is made; each of these in some runs only.
 
     What would make it refuse operations that are not too many, as its documentation says it does, is not drawn with a
-    bounded queue: a smaller pool at the beginning, and sessions, whose operations wait beside idle workers.
+    bounded queue: a smaller pool at the beginning, workers that are replaced, and sessions, whose operations wait beside
+    idle workers.
     """
     drawn: dict[str, Any] = {"affinity": chance.choice(("restart", "restart", "strict", "hint"))}
     maybe: dict[str, Callable[[], Any]] = {
@@ -208,7 +215,7 @@ def _options(chance: random.Random, workers: int, faults: tuple[FaultSpec, ...])
     if "shrink_s" in drawn:
         drawn["min_workers"] = 1
     if "max_queue" in drawn:
-        drawn.pop("min_workers", None)
+        drawn = {name: value for name, value in drawn.items() if name not in ("min_workers", "operations", "age_s")}
     if any(spec.kind == "hang-start" for spec in faults):
         drawn.setdefault("start_s", 0.3)  # a minute by default, which is longer than anybody waits here
     return drawn
@@ -241,6 +248,8 @@ def _faults(chance: random.Random, window_s: float, *, real: bool) -> tuple[Faul
     """A few, of kinds that are drawn first."""
     names = ["kill", "stall"] if real else sorted(_FAULTS)
     enabled = chance.sample(names, k=min(len(names), chance.choice((1, 2, 3, 5))))
+    if not real and chance.random() < _CRASH_LOOPS:
+        enabled = ["kill", chance.choice(("refuse-start", "fail-start"))]
     faults: list[FaultSpec] = []
     for _ in range(chance.randint(0, MOST_FAULTS)):
         name = chance.choice(enabled)
@@ -267,8 +276,15 @@ def examined(
     """
     kinds = {spec.kind for spec in faults}
     examined = list(_ALWAYS)
-    starts = kinds & (ON_STARTS - {"slow-start"})
-    is_hopeless = bool(starts) or ("start_s" in options and kinds & {"slow-start", "jump-clock"})
+    starts = [spec for spec in faults if spec.kind in ON_STARTS - {"slow-start"}]
+    is_hopeless = bool(starts) and not (
+        kinds <= {"kill", "refuse-start", "fail-start"}
+        and all(spec.target != "forkserver" for spec in faults)
+        and all(spec.for_s <= _SHORT_LOOP_S for spec in starts)
+        and not options.keys() & {"operations", "age_s", "shrink_s"}
+        and not load.deadline_s
+    )
+    is_hopeless |= "start_s" in options and bool(kinds & {"slow-start", "jump-clock"})
     if kinds - {"jump-clock"} and not is_hopeless:
         examined.append("contains-the-blast")
         examined += ["restores-capacity"] * ("probe-after" in stages)

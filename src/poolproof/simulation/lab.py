@@ -20,7 +20,7 @@ from poolproof.simulation.meeting import Meeting
 from poolproof.simulation.timeline import SECOND_NS, Timeline
 from poolproof.simulation.world import StuckError, World
 from poolproof.workloads import load_workload
-from poolproof.workloads.scripted import COMMANDS
+from poolproof.workloads.scripted import is_command
 
 _ATTEMPTS: Final = 3
 _LEAD_NS: Final = SECOND_NS // 20
@@ -82,7 +82,7 @@ class Lab:
         self._mix = [self._names.index(name) for name in mix]
         for name, kind in self._kinds.items():
             command = kind.payload(payload_source(plan.seed))
-            if not (isinstance(command, tuple) and command and command[0] in COMMANDS):
+            if not is_command(command):
                 raise UsageError(
                     f"layer 1 simulates operations that obey scripted commands, and {name!r} of the workload "
                     f"{plan.works_on!r} is none: use --workload scripted, or --layer 2"

@@ -14,7 +14,7 @@ from poolproof.simulation.guard import RealTimeError, no_real_world
 from poolproof.simulation.marks import Marks
 from poolproof.simulation.timeline import SECOND_NS, Timeline
 from poolproof.simulation.world import World
-from poolproof.workloads.scripted import COMMANDS
+from poolproof.workloads.scripted import is_command
 
 FOREVER_S: Final = 3600.0
 """Who waits without a time-out is told after an hour of virtual time that what it waits for never comes."""
@@ -71,7 +71,7 @@ class SimulatedPool:
             Exception: what the pool refuses it with.
         """
         command = operation.call.payload
-        if not (isinstance(command, tuple) and command and command[0] in COMMANDS):
+        if not is_command(command):
             raise ValueError(f"operation {operation.op}: {command!r} is no scripted command, such as ('wait', 0.01, 7)")
         client = self._client
         op = client.prepare(

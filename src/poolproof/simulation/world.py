@@ -37,7 +37,8 @@ _CUT_NS: Final = 100_000_000
 
 _SETTLE_NS: Final = round(SETTLE_S * SECOND_NS)
 _SPIN: Final = 200
-"""More ticks than this at one moment will never end."""
+_MOMENT_NS: Final = 1_000
+"""More ticks than so many within so short a time will never end."""
 
 _CALL: Final = int(Kind.CALL)
 _OPEN: Final = int(Kind.OPEN)
@@ -250,7 +251,7 @@ class World:
         timeline = self.timeline
         if self._due_ns > timeline.now:
             timeline.now = self._due_ns
-        if self._ticked_at != timeline.now:
+        if timeline.now - self._ticked_at > _MOMENT_NS:
             self._ticked_at, self._ticks = timeline.now, 0
         self._ticks += 1
         if self._ticks > _SPIN:

@@ -16,6 +16,9 @@ SERVICE_MS: Final = {"predict": 10.0, "batch": 50.0}
 WAIT_S: Final = 0.020
 """What each operation of `waits` takes: n workers can do n / WAIT_S of them a second, whatever the machine."""
 
+LONGEST: Final = 10.0
+"""How many times the median an operation takes at most, where times vary: what hangs is a command of its own."""
+
 OVERDUE_S: Final = 1.5
 """What an operation of the kind `overdue` takes, if it is let: finite, so that a pool without deadlines survives it."""
 
@@ -72,6 +75,11 @@ COMMANDS: Final[Mapping[str, Callable[..., Any]]] = {
 }
 
 
+def is_command(payload: Any) -> bool:
+    """Whether a payload is one that `obey` takes: what layer 1 can simulate."""
+    return isinstance(payload, tuple) and bool(payload) and isinstance(payload[0], str) and payload[0] in COMMANDS
+
+
 def obey(payload: tuple[Any, ...], state: dict[str, Any]) -> Any:
     """Carry out one command: `(name, *arguments)`."""
     command, *arguments = payload
@@ -95,7 +103,11 @@ def workload(service_ms: Mapping[str, float] = SERVICE_MS, spread: float = 0.0) 
     def waiting(kind: str) -> Callable[[random.Random], tuple[Any, ...]]:
         if not spread:
             return lambda rng: ("wait", times[kind] / 1000, rng.getrandbits(32))
-        return lambda rng: ("wait", times[kind] / 1000 * rng.lognormvariate(0.0, spread), rng.getrandbits(32))
+        return lambda rng: (
+            "wait",
+            times[kind] / 1000 * min(LONGEST, rng.lognormvariate(0.0, spread)),
+            rng.getrandbits(32),
+        )
 
     return Workload(
         kinds={
