@@ -603,47 +603,55 @@ class Runtime:
             Whether there can be more.
         """
         flags = 0 if mine is not None else socket.MSG_DONTWAIT
-        inbox, decoder = port.inbox, port.decoder
-        frames: list[Frame] = []
-        torn = ""
-        try:
-            # One call from the socket into the list: were it two, a signal's handler could raise between them (as
-            # Ctrl-C does), and what the kernel has handed over would be lost. So it is found here the next time.
-            if not inbox:
+        inbox, decoder, reader = port.inbox, port.decoder, port.read_by
+        if not inbox:
+            try:
+                # One call from the socket into the list: were it two, a signal's handler could raise between them (as
+                # Ctrl-C does), and what the kernel has handed over would be lost. So it is found here the next time.
                 room = decoder.room()
                 if room is None:
                     inbox.extend(map(port.sock.recv, _ONCE, (flags,)))
                 else:
                     with room:
                         inbox.extend(map(port.sock.recv_into, (room,), (0,), (flags,)))
-            came = inbox[0]
-            if not came:
-                with self._lock:
-                    port.is_ended = True
+            except BlockingIOError:
                 return False
+            except OSError:
+                inbox.append(b"")  # a wire that fails has come to its end
+        came = inbox[0]
+        if not came:
+            with self._lock:
+                port.is_ended = True
+            return False
+        frames: list[Frame] = []
+        torn = ""
+        try:
             port.is_in_hand = True
             try:
                 frames.extend(decoder.feed(came) if isinstance(came, bytes) else decoder.received(came))
             except MalformedFrame as error:
                 torn = f"it sent a {error}"
+            except OSError as error:  # no memory for a large one
+                torn = f"what it sent could not be received: {error}"
             if frames:
                 self._digest(port, frames, mine)
-            inbox.clear()
-            port.is_in_hand = False
-        except BlockingIOError:
-            return False
-        except OSError:
-            with self._lock:
-                port.is_ended = True
-            return False
+            else:
+                self._put_down(port)
         except BaseException:
-            if port.is_in_hand:
+            # Only while it is ours to read: what is in hand after that is in another reader's.
+            if port.is_in_hand and port.read_by == reader:
                 port.is_in_hand = False
                 self._distrust(port, "its reader was interrupted while it took an answer")
             raise
         if torn:
             self._distrust(port, torn)
         return not torn
+
+    @staticmethod
+    def _put_down(port: Port) -> None:
+        """What was received is taken; its reader does so before it is none, or the next one would take it again."""
+        port.inbox.clear()
+        port.is_in_hand = False
 
     def _digest(self, port: Port, frames: list[Frame], mine: PoolFuture | None) -> None:
         number = port.number
@@ -659,10 +667,12 @@ class Runtime:
             except BaseException as error:
                 self._tear(error)
                 raise
+            self._put_down(port)
             if mine is not None and mine.port is not port:
                 self._leave(port)
             if self._core.due < self._sleeps_until:
                 self._ring()
+        # User code may run from here on, and use the pool: this thread reads no more, unless it waits for another.
         self._resolve(later, mine)
 
     def _clear_up(self) -> None:

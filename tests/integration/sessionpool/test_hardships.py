@@ -1,15 +1,18 @@
 """What has broken the pool once, found by people who attacked it: each stays mended."""
 
+import errno
 import threading
 from concurrent.futures import Future, wait
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from sessionpool import PoolBroken, Restarts, SessionPool, Timing
+from sessionpool import PoolBroken, Restarts, SessionPool, Timing, WorkerDied, wire
+from tests.integration.sessionpool import deeds
 from tests.integration.sessionpool.conftest import Open, RunScript
-from tests.integration.sessionpool.witnesses import LONG_S, bounded
+from tests.integration.sessionpool.witnesses import LONG_S, Guest, Meeting, bounded, failure, until
 
 ROUNDS = 20_000
 LARGE = bytes(200 << 20)
@@ -154,3 +157,42 @@ def test_a_process_without_a_free_descriptor_keeps_its_pool(run_script: RunScrip
     completed = run_script(CROWDED)
 
     assert completed.stdout == "right\n", completed.stderr
+
+
+# --- who reads --------------------------------------------------------------------------------------------------------
+
+
+def release_once_it_is_read(pool: SessionPool, guest: Guest) -> None:
+    """Have the answer of the only worker wait until a client reads it, or the pool's own thread might be quicker."""
+    (port,) = pool._runtime._ports.values()
+
+    def release() -> None:
+        if until(lambda: port.read_by is not None):
+            guest.release()
+
+    threading.Thread(target=release, daemon=True).start()
+
+
+def test_who_is_handed_an_answer_may_use_the_pool_while_it_is_rebuilt(
+    one_worker: SessionPool, meeting: Meeting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deeds, "when_rebuilt", [lambda: one_worker.submit(deeds.echo, 5).result(5)])
+    future = one_worker.submit(deeds.meet_and_return_rebuilt, meeting.address)
+    release_once_it_is_read(one_worker, meeting.guest())
+
+    assert future.result(LONG_S) == 5
+    assert one_worker.snapshot().restarts == 0
+
+
+def test_an_answer_that_there_is_no_memory_for_costs_its_worker_and_says_so(
+    one_worker: SessionPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*_: object) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    with monkeypatch.context() as here:
+        here.setattr(wire, "mmap", SimpleNamespace(mmap=exhausted))
+        error = failure(one_worker.submit(deeds.zeros, 1 << 20), WorkerDied)
+
+    assert "Cannot allocate memory" in error.reason
+    assert one_worker.submit(deeds.echo, 5).result(LONG_S) == 5
