@@ -1117,6 +1117,7 @@ class Runtime:
         finally:
             with self._lock:
                 self._over.set()
+                self._changes += 1  # or who has looked before this, and not slept yet, would sleep for ever
                 self._changed.notify_all()
             with self._ringing:
                 os.close(self._bell)
