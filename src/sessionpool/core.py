@@ -618,7 +618,7 @@ class Core:
             if it.state == "stalled":
                 self._turn(now, it, "busy")
                 self._serve(now, it)
-        elif it.stopped_at is None:
+        elif it.stopped_at is None or progress != it.progress_seen:  # it has gone on since the last look
             it.stopped_at = now
         elif now - it.stopped_at >= stall_s:
             self._doom(now, it, f"it was stopped for {now - it.stopped_at:.1f} s")

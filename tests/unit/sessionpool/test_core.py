@@ -1331,6 +1331,24 @@ def test_a_worker_that_has_answered_and_is_stopped_again_is_given_its_time_again
     assert not worker.is_killed
 
 
+@pytest.mark.parametrize("arrives", [True, False])
+def test_a_worker_that_answers_between_two_looks_and_is_stopped_again_is_given_its_time_again(arrives: bool) -> None:
+    it = world(1)
+    worker = began(it, submitted(it))
+    it.stop(worker)
+    it.look(worker)
+    it.pause(0.2)
+    it.go_on(worker)
+    it.finish(worker)
+    if arrives:
+        it.deliver(worker)
+    it.stop(worker)
+    for _ in range(2):
+        it.pause(0.45)
+        it.look(worker)
+    assert not worker.is_killed
+
+
 def test_a_worker_has_its_time_from_when_it_was_sent_something_and_not_from_the_last_look() -> None:
     it = world(1)
     it.look(it.workers[1])
