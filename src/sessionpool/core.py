@@ -451,6 +451,7 @@ class Core:
             return self._done()
         sent = it.sent
         it.head_at = now
+        came_back = False
         for frame in frames:
             # 1. It is due.
             if sent and sent[0].sequence == frame.sequence and sent[0].epoch == frame.epoch:
@@ -463,6 +464,7 @@ class Core:
                 self._doom(now, it, f"it answered operation {frame.sequence}, which it was not at")
                 break
             if frame.kind == _RETURNED:
+                came_back = True
                 self._take_back(it, [task])
                 continue
             if not sent:
@@ -475,6 +477,7 @@ class Core:
             if session is not None:
                 session.sent -= 1
                 if frame.kind == _REFUSED:
+                    came_back = True
                     self._refused(now, it, task)
                     continue
                 session.pending -= 1
@@ -487,15 +490,15 @@ class Core:
             self._effects.append(Resolve(task, frame))
             if self.is_observed:
                 self._tell(now, "operation", "resolved", it, task=task, detail=Kind(frame.kind).name.lower())
-        if it.doom is not None:
-            return self._done()
-        if self._most_operations is not None and it.operations >= self._most_operations:
-            self._age(now, it)
-        if it.state == "stalled":
-            it.stopped_at = None
-            self._turn(now, it, "busy")
-        if it.state == "busy":
-            self._serve(now, it)
+        if it.doom is None:
+            if self._most_operations is not None and it.operations >= self._most_operations:
+                self._age(now, it)
+            if it.state == "stalled":
+                self._turn(now, it, "busy")
+            if it.state == "busy":
+                self._serve(now, it)
+        if came_back:  # only now: an idle worker is sent work in advance where no other one idles, as this one may
+            self._refill(now)
         if self._phase != "open":
             self._maybe_finish(now)
         return self._done()
@@ -571,6 +574,8 @@ class Core:
             while it.sent and first <= it.sent[-1].sequence <= last and it.sent[-1].sequence > begun:
                 back.insert(0, it.sent.pop())
             self._take_back(it, back)
+            if it.state == "busy" and not it.sent:  # the first one was answered meanwhile, and all others came back
+                self._serve(now, it)
             self._refill(now)
         return self._done()
 
@@ -1139,7 +1144,6 @@ class Core:
             if first is not None and not session.sent:
                 self._queue.appendleft(first)
                 self._want_growth(first.since)
-                self._refill(now)
 
     # --- workers ------------------------------------------------------------------------------------------------
 

@@ -1247,6 +1247,36 @@ def test_a_worker_that_has_returned_what_it_held_is_sent_more() -> None:
     assert [record.place for record in records] == ["done", 1, 1, 1]
 
 
+@TERMS
+def test_a_worker_from_which_all_was_recalled_takes_what_waits(terms: dict[str, Any]) -> None:
+    it, records = dawdling(**terms)
+    worker = it.workers[1]
+    it.finish(worker)
+    it.deliver(worker)
+    it.see_recall(worker)
+    assert [record.place for record in records] == ["done", 1, 1, 1]
+    it.settle()
+    assert [record.executed for record in records] == [1, 1, 1, 1]
+
+
+def test_what_a_worker_returns_goes_to_who_is_idle() -> None:
+    it = world(2)
+    taught(it)
+    other = began(it, submitted(it, cost="long"))
+    worker, records = crowded(it, "quick", 4)
+    assert worker.held == records[:3]
+    it.begin(worker)
+    it.pause(0.021)
+    it.tick()
+    while it.work(other):
+        pass
+    it.finish(worker)
+    while it.begin(worker):
+        pass
+    it.deliver(worker)
+    assert [record.place for record in records] == ["done", worker.number, other.number, "done"]
+
+
 # --- growing ----------------------------------------------------------------------------------------------------------
 
 
@@ -1446,6 +1476,11 @@ def test_what_is_refused_by_the_worker_that_its_deadline_has_ended_is_not_run_ag
     record = submitted(it, key="ann", affinity="restart", deadline_s=0.3)
     it.begin(worker)
     it.advance(0.3)
-    record.begun = 0  # it was looked at, and not run
     it.deliver(worker)
     assert isinstance(record.outcome, DeadlineExceeded)
+
+
+def test_what_was_refused_is_not_sent_in_advance_to_another_worker_while_its_own_is_about_to_idle() -> None:
+    it, worker, records = refusing(2)
+    it.deliver(worker)
+    assert [record.place for record in records] == [worker.number, "waiting"]
