@@ -190,6 +190,7 @@ class _Worker:
         "pid",
         "progress_at",
         "progress_seen",
+        "recalled",
         "recalling",
         "seen_at",
         "sent",
@@ -212,6 +213,8 @@ class _Worker:
         self.head_at = now
         """Since when it is at the first of those."""
         self.recalling: tuple[int, int] | None = None
+        self.recalled = 0
+        """The last sequence number that was ever recalled."""
         self.sequence = 0
         self.waiting: list[tuple[int, Task]] = []
         self.sessions: dict[int, _Session] = {}
@@ -875,6 +878,8 @@ class Core:
     def _may_prefetch(self, it: _Worker, task: Task) -> bool:
         if task.deadline_at != _NEVER or self._idle or len(it.sent) >= _PREFETCH_MOST or task.size > _PREFETCH_SIZE:
             return False
+        if it.sent[-1].sequence <= it.recalled:
+            return False  # that may come back yet, and what was sent behind it would run before it
         if it.sent[0].estimate == _NEVER:
             return False  # nobody knows how long it is at that
         return it.load_s + self._estimates.get(task.cost, _NEVER) <= PREFETCH_S
@@ -948,6 +953,7 @@ class Core:
             self._wake(at)
         elif it.recalling is None:
             it.recalling = (it.sent[1].sequence, it.sent[-1].sequence)
+            it.recalled = it.sent[-1].sequence
             self._effects.append(Recall(it.number, *it.recalling))
             self._wake(now + RECALL_S)
 

@@ -1035,6 +1035,24 @@ def test_what_a_worker_returns_runs_in_its_order(terms: dict[str, Any], together
     assert sequences == sorted(sequences)
 
 
+@pytest.mark.parametrize("affinity", ["strict", "restart", "hint"])
+@pytest.mark.parametrize("sees", [False, True])
+def test_what_comes_behind_what_was_recalled_runs_behind_it(affinity: Any, sees: bool) -> None:
+    it, records = dawdling(key="ann", affinity=affinity)
+    worker = it.workers[1]
+    records.append(submitted(it, key="ann", affinity=affinity, cost="quick"))
+    it.finish(worker)
+    if sees:
+        it.begin(worker)  # and returns it, though its progress looks as if it had begun
+        it.see_recall(worker)
+    it.deliver(worker, 1)
+    assert records[-1].place == "waiting"
+    it.settle()
+    assert [record.executed for record in records] == [1, 1, 1, 1, 1]
+    answers = [record.answers[-1].sequence for record in records]
+    assert answers == sorted(answers)
+
+
 def test_what_was_recalled_goes_to_who_is_idle() -> None:
     it, records = dawdling()
     it.advance(10.0)
