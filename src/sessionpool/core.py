@@ -760,7 +760,8 @@ class Core:
         # 4. Its worker; where that is busy with others and it is only preferred, an idle one.
         if home.number in self._idle:
             return home
-        if session.affinity == "hint" and not session.sent and not task.closes:
+        affinity = task.affinity or self.settings.sessions.affinity  # from this operation on: it may yet be refused
+        if affinity == "hint" and not session.sent and not task.closes:
             return min(self._idle.values(), key=lambda it: len(it.sessions))
         return None
 

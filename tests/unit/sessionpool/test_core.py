@@ -1444,6 +1444,14 @@ def test_who_would_wait_for_its_sessions_worker_is_refused_though_another_is_idl
     assert it.submit(key="ann") is None
 
 
+def test_who_would_wait_for_its_sessions_worker_is_refused_though_its_session_would_have_moved_before() -> None:
+    it = world(2, max_queue=0)
+    worker = holder(it, submitted(it, key="ann", affinity="hint"))
+    it.work(worker)
+    assert began(it, submitted(it)) is worker
+    assert it.submit(key="ann", affinity="strict") is None
+
+
 # --- epochs that a worker does not hold -------------------------------------------------------------------------------
 
 
