@@ -550,9 +550,7 @@ class Core:
         # 3. Its sessions are lost, or go on elsewhere with a fresh state.
         self._give_back(again)
         self._bereave(now, it, f"its worker {it.pid} is gone: {reason} ({exit})", theirs)
-        self._refill(now)
-        self._top_up(now)
-        self._maybe_finish(now)
+        self._make_up(now)
         return self._done()
 
     def doom(self, now: float, worker: int, reason: str) -> list[Effect]:
@@ -591,9 +589,7 @@ class Core:
                 self._tell(now, "worker", "gone", it, detail=words)
                 if self._wants_workers:
                     self._start_failed(now, words)
-                self._refill(now)
-                self._top_up(now)
-                self._maybe_finish(now)
+                self._make_up(now)
             else:
                 self._doom(now, it, words)
         return self._done()
@@ -1178,6 +1174,15 @@ class Core:
             return
         for _ in range(missing):
             self._start(now)
+
+    def _make_up(self, now: float) -> None:
+        """For a worker that is gone: idle ones take what it held, and others are started."""
+        self._refill(now)
+        self._top_up(now)
+        head = self._prune()
+        if head is not None:
+            self._want_growth(head.since)  # there is room now; while there was none, nobody was to look again
+        self._maybe_finish(now)
 
     @property
     def _wants_workers(self) -> bool:

@@ -1308,6 +1308,19 @@ def test_a_pool_does_not_grow_for_those_that_were_cancelled_behind_another() -> 
     assert len(it.workers) == 2
 
 
+def test_a_pool_that_was_as_large_as_may_be_grows_again_where_it_lost_a_worker() -> None:
+    it = world(2, most=3)
+    grown = [submitted(it) for _ in range(3)]
+    it.advance(0.1)
+    come_up(it)
+    late = submitted(it)
+    it.advance(0.1)  # there is no room
+    it.die(began(it, grown[0]))
+    assert late.place == "waiting"
+    it.advance(0.1)
+    assert len(it.workers) == 3
+
+
 def test_a_pool_does_not_grow_again_while_those_that_it_started_come_up() -> None:
     it = world(1, most=4)
     submitted(it)
