@@ -190,6 +190,7 @@ class _Worker:
         "pid",
         "progress_at",
         "progress_seen",
+        "recalled",
         "recalling",
         "seen_at",
         "sent",
@@ -212,6 +213,8 @@ class _Worker:
         self.head_at = now
         """Since when it is at the first of those."""
         self.recalling: tuple[int, int] | None = None
+        self.recalled = 0
+        """The last sequence number that was ever recalled."""
         self.sequence = 0
         self.waiting: list[tuple[int, Task]] = []
         self.sessions: dict[int, _Session] = {}
@@ -453,6 +456,7 @@ class Core:
             return self._done()
         sent = it.sent
         it.head_at = now
+        came_back = False
         for frame in frames:
             # 1. It is due.
             if sent and sent[0].sequence == frame.sequence and sent[0].epoch == frame.epoch:
@@ -465,6 +469,7 @@ class Core:
                 self._doom(now, it, f"it answered operation {frame.sequence}, which it was not at")
                 break
             if frame.kind == _RETURNED:
+                came_back = True
                 self._take_back(it, [task])
                 continue
             if not sent:
@@ -477,6 +482,7 @@ class Core:
             if session is not None:
                 session.sent -= 1
                 if frame.kind == _REFUSED:
+                    came_back = True
                     self._refused(now, it, task)
                     continue
                 session.pending -= 1
@@ -489,15 +495,15 @@ class Core:
             self._effects.append(Resolve(task, frame))
             if self.is_observed:
                 self._tell(now, "operation", "resolved", it, task=task, detail=Kind(frame.kind).name.lower())
-        if it.doom is not None:
-            return self._done()
-        if self._most_operations is not None and it.operations >= self._most_operations:
-            self._age(now, it)
-        if it.state == "stalled":
-            it.stopped_at = None
-            self._turn(now, it, "busy")
-        if it.state == "busy":
-            self._serve(now, it)
+        if it.doom is None:
+            if self._most_operations is not None and it.operations >= self._most_operations:
+                self._age(now, it)
+            if it.state == "stalled":
+                self._turn(now, it, "busy")
+            if it.state == "busy":
+                self._serve(now, it)
+        if came_back:  # only now: an idle worker is sent work in advance where no other one idles, as this one may
+            self._refill(now)
         if self._phase != "open":
             self._maybe_finish(now)
         return self._done()
@@ -546,9 +552,7 @@ class Core:
         # 3. Its sessions are lost, or go on elsewhere with a fresh state.
         self._give_back(again)
         self._bereave(now, it, f"its worker {it.pid} is gone: {reason} ({exit})", theirs)
-        self._refill(now)
-        self._top_up(now)
-        self._maybe_finish(now)
+        self._make_up(now)
         return self._done()
 
     def doom(self, now: float, worker: int, reason: str) -> list[Effect]:
@@ -573,6 +577,8 @@ class Core:
             while it.sent and first <= it.sent[-1].sequence <= last and it.sent[-1].sequence > begun:
                 back.insert(0, it.sent.pop())
             self._take_back(it, back)
+            if it.state == "busy" and not it.sent:  # the first one was answered meanwhile, and all others came back
+                self._serve(now, it)
             self._refill(now)
         return self._done()
 
@@ -585,9 +591,7 @@ class Core:
                 self._tell(now, "worker", "gone", it, detail=words)
                 if self._wants_workers:
                     self._start_failed(now, it, words)
-                self._refill(now)
-                self._top_up(now)
-                self._maybe_finish(now)
+                self._make_up(now)
             else:
                 self._doom(now, it, words)
         return self._done()
@@ -620,7 +624,7 @@ class Core:
             if it.state == "stalled":
                 self._turn(now, it, "busy")
                 self._serve(now, it)
-        elif it.stopped_at is None:
+        elif it.stopped_at is None or progress != it.progress_seen:  # it has gone on since the last look
             it.stopped_at = now
         elif now - it.stopped_at >= stall_s:
             self._doom(now, it, f"it was stopped for {now - it.stopped_at:.1f} s")
@@ -754,7 +758,8 @@ class Core:
         # 4. Its worker; where that is busy with others and it is only preferred, an idle one.
         if home.number in self._idle:
             return home
-        if session.affinity == "hint" and not session.sent and not task.closes:
+        affinity = task.affinity or self.settings.sessions.affinity  # from this operation on: it may yet be refused
+        if affinity == "hint" and not session.sent and not task.closes:
             return min(self._idle.values(), key=lambda it: len(it.sessions))
         return None
 
@@ -872,6 +877,8 @@ class Core:
     def _may_prefetch(self, it: _Worker, task: Task) -> bool:
         if task.deadline_at != _NEVER or self._idle or len(it.sent) >= _PREFETCH_MOST or task.size > _PREFETCH_SIZE:
             return False
+        if it.sent[-1].sequence <= it.recalled:
+            return False  # that may come back yet, and what was sent behind it would run before it
         if it.sent[0].estimate == _NEVER:
             return False  # nobody knows how long it is at that
         return it.load_s + self._estimates.get(task.cost, _NEVER) <= PREFETCH_S
@@ -945,6 +952,7 @@ class Core:
             self._wake(at)
         elif it.recalling is None:
             it.recalling = (it.sent[1].sequence, it.sent[-1].sequence)
+            it.recalled = it.sent[-1].sequence
             self._effects.append(Recall(it.number, *it.recalling))
             self._wake(now + RECALL_S)
 
@@ -1154,7 +1162,6 @@ class Core:
             if first is not None and not session.sent:
                 self._queue.appendleft(first)
                 self._want_growth(first.since)
-                self._refill(now)
 
     # --- workers ------------------------------------------------------------------------------------------------
 
@@ -1182,6 +1189,15 @@ class Core:
             return
         for _ in range(missing):
             self._start(now)
+
+    def _make_up(self, now: float) -> None:
+        """For a worker that is gone: idle ones take what it held, and others are started."""
+        self._refill(now)
+        self._top_up(now)
+        head = self._prune()
+        if head is not None:
+            self._want_growth(head.since)  # there is room now; while there was none, nobody was to look again
+        self._maybe_finish(now)
 
     @property
     def _wants_workers(self) -> bool:

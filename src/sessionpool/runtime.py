@@ -1,13 +1,15 @@
 """The pool's decisions carried out on real processes: one lock, one thread in the background, and whoever waits.
 
-**The lock** guards the core and every `Port`. User code never runs under it: what a core's method says is to be done
-to futures and subscribers is done after it is let go.
+**The lock** guards the core and every `Port`. User code never runs under it: what a core's method says is to be done to
+futures and subscribers is done after it is let go.
 
 **Who reads a worker's answers.** One thread at a time: `Port.read_by` is set under the lock by who takes that part, and
-cleared by the same thread. A client that waits for an operation takes it for the worker that holds it and blocks in the
-kernel on that very socket, so an answer wakes the one thread that wants it (whose operation stands behind others looks
-up now and then: it may be recalled, and go elsewhere). Otherwise it is the background thread's, by
-`epoll`, one shot at a time: a port is armed whenever nobody reads it, and disarmed when a client begins to.
+cleared by the same thread. It is a token of this one read, and not the thread's name: what is still to be cleared up
+after a thread that an exception tore away is then never taken for what the same thread has begun since. A client that
+waits for an operation takes it for the worker that holds it and blocks in the kernel on that very socket, so an answer
+wakes the one thread that wants it (whose operation stands behind others looks up now and then: it may be recalled, and
+go elsewhere). Otherwise it is the background thread's, by `epoll`, one shot at a time: a port is armed whenever nobody
+reads it, and disarmed when a client begins to.
 
 A worker may answer before its client has begun to wait. So that this answer does not wake the background thread in
 vain, a client that waited for its last operation is expected to wait for this one: its port stays unarmed, and the
@@ -151,7 +153,8 @@ class Port:
         self.awaited_by: int | None = None
         """The client that is expected to come and read; it is left unarmed for."""
         self.awaited_since = 0.0
-        self.read_by: int | None = None
+        self.read_by: object | None = None
+        """The token of who reads it."""
         self.is_ended = False
         """Whether nothing more comes over the wire."""
         self.is_dead = False
@@ -187,8 +190,8 @@ class Runtime:
         self._preload = preload
         self._initializer = initializer
         self._transport = transport
-        self._interrupted: collections.deque[tuple[Port | None, int]] = collections.deque()
-        """Clients that an exception tore out of what they did here, and the port that they may have been reading."""
+        self._interrupted: collections.deque[tuple[Port | None, object]] = collections.deque()
+        """Reads that an exception tore a client out of, by port and token; no port where it was not reading."""
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._core = Core(settings, random.Random())
@@ -289,13 +292,13 @@ class Runtime:
         """
         until = None if timeout is None else _clock() + timeout
         port = None
-        client = threading.get_ident()
+        client, token = threading.get_ident(), object()
         try:
             with self._lock:
                 port = future.port
                 if port is None or port.read_by is not None or port.is_ended or port.is_dead or self.is_foreign:
                     return timeout
-                port.read_by = client
+                port.read_by = token
                 port.awaited_by = None
                 if client not in self._waiting_clients:
                     self._waiting_clients.add(client)
@@ -303,7 +306,7 @@ class Runtime:
                     self._arm(port)
                 task = future.task
                 is_first = task is not None and task.sequence <= port.words[progress.ANSWERED] + 1
-            while port.read_by == client and future.port is port:
+            while port.read_by is token and future.port is port:
                 if (until is not None or not is_first) and not port.inbox:
                     left = _LONGEST_S if until is None else until - _clock()
                     if left <= 0:
@@ -313,12 +316,12 @@ class Runtime:
                         continue
                 if not self._receive(port, future):
                     break
-            if port.read_by == client:
+            if port.read_by is token:
                 with self._lock:
                     self._leave(port)
         except BaseException:
             # Where it struck is anybody's guess: the background thread reads on, and hands out what was decided.
-            self._interrupted.append((port, client))
+            self._interrupted.append((port, token))
             self._ring()
             raise
         return None if until is None else max(0.0, until - _clock())
@@ -603,47 +606,55 @@ class Runtime:
             Whether there can be more.
         """
         flags = 0 if mine is not None else socket.MSG_DONTWAIT
-        inbox, decoder = port.inbox, port.decoder
-        frames: list[Frame] = []
-        torn = ""
-        try:
-            # One call from the socket into the list: were it two, a signal's handler could raise between them (as
-            # Ctrl-C does), and what the kernel has handed over would be lost. So it is found here the next time.
-            if not inbox:
+        inbox, decoder, token = port.inbox, port.decoder, port.read_by
+        if not inbox:
+            try:
+                # One call from the socket into the list: were it two, a signal's handler could raise between them (as
+                # Ctrl-C does), and what the kernel has handed over would be lost. So it is found here the next time.
                 room = decoder.room()
                 if room is None:
                     inbox.extend(map(port.sock.recv, _ONCE, (flags,)))
                 else:
                     with room:
                         inbox.extend(map(port.sock.recv_into, (room,), (0,), (flags,)))
-            came = inbox[0]
-            if not came:
-                with self._lock:
-                    port.is_ended = True
+            except BlockingIOError:
                 return False
+            except OSError:
+                inbox.append(b"")  # a wire that fails has come to its end
+        came = inbox[0]
+        if not came:
+            with self._lock:
+                port.is_ended = True
+            return False
+        frames: list[Frame] = []
+        torn = ""
+        try:
             port.is_in_hand = True
             try:
                 frames.extend(decoder.feed(came) if isinstance(came, bytes) else decoder.received(came))
             except MalformedFrame as error:
                 torn = f"it sent a {error}"
+            except OSError as error:  # no memory for a large one
+                torn = f"what it sent could not be received: {error}"
             if frames:
                 self._digest(port, frames, mine)
-            inbox.clear()
-            port.is_in_hand = False
-        except BlockingIOError:
-            return False
-        except OSError:
-            with self._lock:
-                port.is_ended = True
-            return False
+            else:
+                self._put_down(port)
         except BaseException:
-            if port.is_in_hand:
+            # Only while it is ours to read: what is in hand after that is in another reader's.
+            if port.is_in_hand and port.read_by is token:
                 port.is_in_hand = False
                 self._distrust(port, "its reader was interrupted while it took an answer")
             raise
         if torn:
             self._distrust(port, torn)
         return not torn
+
+    @staticmethod
+    def _put_down(port: Port) -> None:
+        """What was received is taken; its reader does so before it is none, or the next one would take it again."""
+        port.inbox.clear()
+        port.is_in_hand = False
 
     def _digest(self, port: Port, frames: list[Frame], mine: PoolFuture | None) -> None:
         number = port.number
@@ -659,22 +670,24 @@ class Runtime:
             except BaseException as error:
                 self._tear(error)
                 raise
+            self._put_down(port)
             if mine is not None and mine.port is not port:
                 self._leave(port)
             if self._core.due < self._sleeps_until:
                 self._ring()
+        # User code may run from here on, and use the pool: this thread reads no more, unless it waits for another.
         self._resolve(later, mine)
 
     def _clear_up(self) -> None:
         """After clients that an exception tore away: read on where they read, and hand out what was decided."""
         while self._interrupted:
-            port, client = self._interrupted.popleft()
+            port, token = self._interrupted.popleft()
             if port is None or port.number not in self._ports:
                 continue
             with self._lock:
-                is_free = port.read_by in (client, None)
+                is_free = port.read_by is None or port.read_by is token
                 if is_free:
-                    port.read_by = threading.get_ident()
+                    port.read_by = object()
             if is_free:
                 if port.inbox:
                     self._receive(port, None)
@@ -755,7 +768,7 @@ class Runtime:
             if self._outbox:
                 self._deliver()
         except BaseException:
-            self._interrupted.append((None, 0))
+            self._interrupted.append((None, None))
             self._ring()
             raise
 
@@ -862,7 +875,7 @@ class Runtime:
                 self._flush(port)
             reads = bool(mask & ~select.EPOLLOUT) and port.read_by is None and not port.is_ended
             if reads:
-                port.read_by = self._thread.ident
+                port.read_by = object()
         if reads:
             try:
                 self._receive(port, None)
@@ -998,7 +1011,7 @@ class Runtime:
         with self._lock:
             if port.read_by is not None:
                 return False
-            port.read_by = threading.get_ident()
+            port.read_by = object()
             return True
 
     def _has_waited(self, port: Port) -> bool:
@@ -1104,6 +1117,7 @@ class Runtime:
         finally:
             with self._lock:
                 self._over.set()
+                self._changes += 1  # or who has looked before this, and not slept yet, would sleep for ever
                 self._changed.notify_all()
             with self._ringing:
                 os.close(self._bell)

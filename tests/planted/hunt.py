@@ -181,9 +181,7 @@ def _expect_imported(planted: Path, folder: Path) -> None:
     Raises:
         HuntError: it does not.
     """
-    told = _python(
-        planted, folder, "-c", f"import {', '.join(_ROOTS)}; print(poolproof.__file__, sessionpool.__file__)"
-    )
+    told = _python(planted, folder, "-c", _TELL_ROOTS)
     strange = [file for file in told.stdout.split() if not Path(file).is_relative_to(planted)]
     if told.returncode or strange:
         raise HuntError(f"what is imported is not the copy in {planted}: {' '.join(strange) or told.stderr[-2000:]}")

@@ -333,6 +333,26 @@ class Recorded:
         return note, (self.path, "rebuilt")
 
 
+when_rebuilt: list[Callable[[], Any]] = []
+"""What a test has its own process do where a `Rebuilt` arrives there, the first time and the next ones."""
+
+
+def rebuild() -> Any:
+    return when_rebuilt.pop(0)()
+
+
+class Rebuilt:
+    """Runs code of the test where it arrives."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return rebuild, ()
+
+
+def meet_and_return_rebuilt(address: str) -> Rebuilt:
+    meet(address)
+    return Rebuilt()
+
+
 def make(kind: Callable[[], Any]) -> Any:
     return kind()
 

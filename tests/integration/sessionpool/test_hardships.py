@@ -1,15 +1,18 @@
 """What has broken the pool once, found by people who attacked it: each stays mended."""
 
+import errno
 import threading
 from concurrent.futures import Future, wait
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NoReturn
 
 import pytest
 
-from sessionpool import PoolBroken, Restarts, SessionPool, Timing
-from tests.integration.sessionpool.conftest import Open, RunScript
-from tests.integration.sessionpool.witnesses import LONG_S, bounded
+from sessionpool import PoolBroken, Restarts, SessionPool, Timing, WorkerDied, wire
+from tests.integration.sessionpool import deeds
+from tests.integration.sessionpool.conftest import Hold, Open, RunScript
+from tests.integration.sessionpool.witnesses import LONG_S, Guest, Meeting, bounded, failure, until
 
 ROUNDS = 20_000
 LARGE = bytes(200 << 20)
@@ -154,3 +157,85 @@ def test_a_process_without_a_free_descriptor_keeps_its_pool(run_script: RunScrip
     completed = run_script(CROWDED)
 
     assert completed.stdout == "right\n", completed.stderr
+
+
+# --- who reads --------------------------------------------------------------------------------------------------------
+
+
+def release_once_it_is_read(port: Any, guest: Guest) -> None:
+    """Have a worker's answer wait until a client reads it, or the pool's own thread might be quicker."""
+
+    def release() -> None:
+        assert until(lambda: port.read_by is not None)
+        guest.release()
+
+    threading.Thread(target=release, daemon=True).start()
+
+
+def test_who_is_handed_an_answer_may_use_the_pool_while_it_is_rebuilt(
+    one_worker: SessionPool, meeting: Meeting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deeds, "when_rebuilt", [lambda: one_worker.submit(deeds.echo, 5).result(5)])
+    future = one_worker.submit(deeds.meet_and_return_rebuilt, meeting.address)
+    release_once_it_is_read(future.port, meeting.guest())  # type: ignore[attr-defined]
+
+    assert future.result(LONG_S) == 5
+    assert one_worker.snapshot().restarts == 0
+
+
+def test_an_answer_that_there_is_no_memory_for_costs_its_worker_and_says_so(
+    one_worker: SessionPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*_: object) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    with monkeypatch.context() as here:
+        here.setattr(wire, "mmap", SimpleNamespace(mmap=exhausted))
+        error = failure(one_worker.submit(deeds.zeros, 1 << 20), WorkerDied)
+
+    assert "Cannot allocate memory" in error.reason
+    assert one_worker.submit(deeds.echo, 5).result(LONG_S) == 5
+
+
+def interrupted() -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def test_who_was_interrupted_and_reads_again_is_the_only_reader(
+    pool: SessionPool, hold: Hold, meeting: Meeting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deeds, "when_rebuilt", [interrupted, lambda: "rebuilt"])
+    blocked, go_on = threading.Event(), threading.Event()
+    readers: list[object] = []
+    ((other, its_guest),) = hold(pool)
+    torn = pool.submit(deeds.meet_and_return_rebuilt, meeting.address)
+    guest = meeting.guest()
+    port = torn.port  # type: ignore[attr-defined]
+
+    def keep_the_pools_thread(_: object) -> None:
+        """From clearing up after the interrupt, until its client reads again."""
+        blocked.set()
+        go_on.wait(LONG_S)
+
+    other.add_done_callback(keep_the_pools_thread)
+    its_guest.release()
+    assert blocked.wait(LONG_S)
+    release_once_it_is_read(port, guest)
+    with pytest.raises(KeyboardInterrupt):
+        torn.result(LONG_S)
+    again = pool.submit(deeds.meet, meeting.address)
+    guest = meeting.guest()
+    assert again.port is port  # type: ignore[attr-defined]
+
+    def clear_up_while_it_reads() -> None:
+        assert until(lambda: port.read_by is not None)
+        readers.append(port.read_by)
+        go_on.set()
+        assert until(torn.done)  # which is the last that is done after an interrupt
+        readers.append(port.read_by)
+        guest.release()
+
+    threading.Thread(target=clear_up_while_it_reads, daemon=True).start()
+
+    assert (again.result(LONG_S), torn.result(LONG_S)) == ("go", "rebuilt")
+    assert readers[0] is readers[1]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sessionpool import DeadlineExceeded, SessionPool, Timing, WorkerDied, progress, runtime
+from sessionpool import DeadlineExceeded, PoolClosed, SessionPool, Timing, WorkerDied, progress, runtime
 from sessionpool.core import Recall
 from tests.integration.sessionpool import deeds
 from tests.integration.sessionpool.conftest import Hold, Open, RunScript
@@ -218,6 +218,33 @@ def test_a_stopped_forkserver_does_not_keep_a_shutdown_waiting_though_nobody_loo
 
 
 # --- shutdown -------------------------------------------------------------------------------------------------------
+
+
+def test_who_looks_for_the_last_time_before_the_pool_is_over_is_told_that_it_is(
+    open_pool: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it = open_pool()._runtime
+    all_are_gone, go_on = threading.Event(), threading.Event()
+    close, is_set = it._close, it._over.is_set
+
+    def close_later() -> None:
+        all_are_gone.set()
+        go_on.wait(LONG_S)
+        close()
+
+    def end_after_the_look() -> bool:
+        was_over = is_set()
+        go_on.set()
+        assert it._over.wait(LONG_S)
+        return was_over
+
+    monkeypatch.setattr(it, "_close", close_later)
+    it.shutdown(wait=False, cancel=False, immediate=False)
+    assert all_are_gone.wait(LONG_S)  # no transition is left but the end itself
+    monkeypatch.setattr(it._over, "is_set", end_after_the_look)
+
+    with pytest.raises(PoolClosed):
+        bounded(lambda: it.wait_for(lambda _: False, None))
 
 
 def test_a_pool_that_is_forgotten_ends(open_pool: Open) -> None:

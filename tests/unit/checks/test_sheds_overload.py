@@ -338,9 +338,12 @@ def test_what_submit_never_returned_from_does_not_wait() -> None:
     assert "yet 16 were waiting when it began to and 60 at the end" in sheds_overload(history)[1][-1].text
 
 
-@pytest.mark.parametrize("due", [0.9, 3.0])
-def test_what_was_not_offered_in_the_overload_does_not_wait_in_it(due: float) -> None:
-    assert counted(backlog(16, 60).op(1.9, 2.0, due=due)) == "16 were waiting when it began to and 60 at the end"
+def test_what_came_before_the_overload_and_still_waits_is_counted_from_the_beginning() -> None:
+    assert counted(backlog(16, 60).op(0.9, 3.0)) == "17 were waiting when it began to and 61 at the end"
+
+
+def test_what_came_before_the_overload_and_is_done_is_not_counted() -> None:
+    assert counted(backlog(16, 60).op(0.9, 0.05)) == "16 were waiting when it began to and 60 at the end"
 
 
 def test_refusals_begin_with_the_first_of_them_that_was_sent() -> None:

@@ -1035,6 +1035,24 @@ def test_what_a_worker_returns_runs_in_its_order(terms: dict[str, Any], together
     assert sequences == sorted(sequences)
 
 
+@pytest.mark.parametrize("affinity", ["strict", "restart", "hint"])
+@pytest.mark.parametrize("sees", [False, True])
+def test_what_comes_behind_what_was_recalled_runs_behind_it(affinity: Any, sees: bool) -> None:
+    it, records = dawdling(key="ann", affinity=affinity)
+    worker = it.workers[1]
+    records.append(submitted(it, key="ann", affinity=affinity, cost="quick"))
+    it.finish(worker)
+    if sees:
+        it.begin(worker)  # and returns it, though its progress looks as if it had begun
+        it.see_recall(worker)
+    it.deliver(worker, 1)
+    assert records[-1].place == "waiting"
+    it.settle()
+    assert [record.executed for record in records] == [1, 1, 1, 1, 1]
+    answers = [record.answers[-1].sequence for record in records]
+    assert answers == sorted(answers)
+
+
 def test_what_was_recalled_goes_to_who_is_idle() -> None:
     it, records = dawdling()
     it.advance(10.0)
@@ -1247,6 +1265,36 @@ def test_a_worker_that_has_returned_what_it_held_is_sent_more() -> None:
     assert [record.place for record in records] == ["done", 1, 1, 1]
 
 
+@TERMS
+def test_a_worker_from_which_all_was_recalled_takes_what_waits(terms: dict[str, Any]) -> None:
+    it, records = dawdling(**terms)
+    worker = it.workers[1]
+    it.finish(worker)
+    it.deliver(worker)
+    it.see_recall(worker)
+    assert [record.place for record in records] == ["done", 1, 1, 1]
+    it.settle()
+    assert [record.executed for record in records] == [1, 1, 1, 1]
+
+
+def test_what_a_worker_returns_goes_to_who_is_idle() -> None:
+    it = world(2)
+    taught(it)
+    other = began(it, submitted(it, cost="long"))
+    worker, records = crowded(it, "quick", 4)
+    assert worker.held == records[:3]
+    it.begin(worker)
+    it.pause(0.021)
+    it.tick()
+    while it.work(other):
+        pass
+    it.finish(worker)
+    while it.begin(worker):
+        pass
+    it.deliver(worker)
+    assert [record.place for record in records] == ["done", worker.number, other.number, "done"]
+
+
 # --- growing ----------------------------------------------------------------------------------------------------------
 
 
@@ -1258,6 +1306,19 @@ def test_a_pool_does_not_grow_for_those_that_were_cancelled_behind_another() -> 
         it.withdraw(record)
     it.advance(0.06)
     assert len(it.workers) == 2
+
+
+def test_a_pool_that_was_as_large_as_may_be_grows_again_where_it_lost_a_worker() -> None:
+    it = world(2, most=3)
+    grown = [submitted(it) for _ in range(3)]
+    it.advance(0.1)
+    come_up(it)
+    late = submitted(it)
+    it.advance(0.1)  # there is no room
+    it.die(began(it, grown[0]))
+    assert late.place == "waiting"
+    it.advance(0.1)
+    assert len(it.workers) == 3
 
 
 def test_a_pool_does_not_grow_again_while_those_that_it_started_come_up() -> None:
@@ -1331,6 +1392,24 @@ def test_a_worker_that_has_answered_and_is_stopped_again_is_given_its_time_again
     assert not worker.is_killed
 
 
+@pytest.mark.parametrize("arrives", [True, False])
+def test_a_worker_that_answers_between_two_looks_and_is_stopped_again_is_given_its_time_again(arrives: bool) -> None:
+    it = world(1)
+    worker = began(it, submitted(it))
+    it.stop(worker)
+    it.look(worker)
+    it.pause(0.2)
+    it.go_on(worker)
+    it.finish(worker)
+    if arrives:
+        it.deliver(worker)
+    it.stop(worker)
+    for _ in range(2):
+        it.pause(0.45)
+        it.look(worker)
+    assert not worker.is_killed
+
+
 def test_a_worker_has_its_time_from_when_it_was_sent_something_and_not_from_the_last_look() -> None:
     it = world(1)
     it.look(it.workers[1])
@@ -1376,6 +1455,14 @@ def test_who_would_wait_for_its_sessions_worker_is_refused_though_another_is_idl
     it = world(2, max_queue=0)
     submitted(it, key="ann")
     assert it.submit(key="ann") is None
+
+
+def test_who_would_wait_for_its_sessions_worker_is_refused_though_its_session_would_have_moved_before() -> None:
+    it = world(2, max_queue=0)
+    worker = holder(it, submitted(it, key="ann", affinity="hint"))
+    it.work(worker)
+    assert began(it, submitted(it)) is worker
+    assert it.submit(key="ann", affinity="strict") is None
 
 
 # --- epochs that a worker does not hold -------------------------------------------------------------------------------
@@ -1428,6 +1515,11 @@ def test_what_is_refused_by_the_worker_that_its_deadline_has_ended_is_not_run_ag
     record = submitted(it, key="ann", affinity="restart", deadline_s=0.3)
     it.begin(worker)
     it.advance(0.3)
-    record.begun = 0  # it was looked at, and not run
     it.deliver(worker)
     assert isinstance(record.outcome, DeadlineExceeded)
+
+
+def test_what_was_refused_is_not_sent_in_advance_to_another_worker_while_its_own_is_about_to_idle() -> None:
+    it, worker, records = refusing(2)
+    it.deliver(worker)
+    assert [record.place for record in records] == [worker.number, "waiting"]

@@ -14,7 +14,6 @@ from typing import Any, Final, Literal
 
 from sessionpool.core import (
     PREFETCH_S,
-    SENT,
     WAITING,
     Core,
     Drop,
@@ -67,7 +66,8 @@ class Record:
     is_taken: bool = False
     begun: int = 0
     passed: int = 0
-    """How often a worker's progress passed it, for it was recalled; from outside that looks as if it had begun."""
+    """How often a worker's progress passed it without it being run, for it was recalled or refused; from outside that
+    looks as if it had begun."""
     executed: int = 0
     answers: list[Frame] = field(default_factory=list)
     outcome: Any = None
@@ -113,6 +113,8 @@ class Worker:
     has_left: bool = False
     has_failed: bool = False
     stopped_at: float | None = None
+    went_on_from: float | None = None
+    """When it was stopped last, as long as neither a look nor its progress words have shown that it went on."""
     still_since: float = 0.0
     """Since when its progress words are what they are, and it holds what it holds."""
     looked_at: float = -math.inf
@@ -232,8 +234,8 @@ class World:
         return None
 
     def withdraw(self, record: Record) -> None:
-        """Cancel an operation, as its client may while no worker has taken it."""
-        if record.place != "waiting" or record.is_taken:
+        """Cancel an operation, as its client may while no worker has taken it; the end of a session never."""
+        if record.place != "waiting" or record.is_taken or record.task.closes:
             return
         self._leave(record, "withdrawn")
         self._step("withdraw", task=record.task.payload)
@@ -284,6 +286,7 @@ class World:
         if order.sequence:
             it.begun = order.sequence
             it.still_since = self.now
+            it.went_on_from = None
         if order.record is None:
             it.epochs.discard(order.epoch)
             return True
@@ -294,6 +297,10 @@ class World:
             return True
         assert record.place in (it.number, "done"), "a worker begins what was taken from it"
         assert record.place == "done" or record.task.sequence == order.sequence, "a worker begins what was sent anew"
+        if order.kind is Kind.CALL and order.epoch and order.epoch not in it.epochs:
+            record.passed += 1
+            self._answer(it, order, Kind.REFUSED, 0)
+            return True
         record.begun += 1
         if order.kind is Kind.OPEN:
             it.epochs.add(order.epoch)
@@ -301,9 +308,6 @@ class World:
         elif order.kind is Kind.FORGET:
             it.epochs.discard(order.epoch)
             self._answer(it, order, Kind.FORGOTTEN, 0)
-            return True
-        elif order.epoch and order.epoch not in it.epochs:
-            self._answer(it, order, Kind.REFUSED, 0)
             return True
         self._execute(it, order, record)
         it.at = order
@@ -357,14 +361,19 @@ class World:
         """It loses its states, and does not know it."""
         it.epochs.clear()
 
+    def forget_one(self, it: Worker, which: int) -> None:
+        """It loses one of its states, and does not know it."""
+        if it.epochs:
+            it.epochs.remove(sorted(it.epochs)[which % len(it.epochs)])
+
     def stop(self, it: Worker) -> None:
-        """Its process is stopped, as by SIGSTOP."""
+        """Its process is stopped, as by SIGSTOP; where nobody could see that it went on, it still is."""
         if it.stopped_at is None:
-            it.stopped_at = self.now
+            it.stopped_at = self.now if it.went_on_from is None else it.went_on_from
 
     def go_on(self, it: Worker) -> None:
         if it.stopped_at is not None:
-            it.stopped_at = None
+            it.went_on_from, it.stopped_at = it.stopped_at, None
             it.still_since = self.now
 
     def look(self, it: Worker) -> None:
@@ -374,6 +383,7 @@ class World:
         if self.now - it.looked_at > self.settings.timing.stall_s:
             it.watched_since = self.now
         it.looked_at = self.now
+        it.went_on_from = None
         self._had_stalled |= it.stopped_at is not None
         self._step(
             "observed",
@@ -440,6 +450,8 @@ class World:
             did = False
             for it in list(self.workers.values()):
                 self.go_on(it)
+                if it.went_on_from is not None:
+                    self.look(it)
                 if it.is_killed or it.has_left or it.has_failed:
                     self.die(it, exit_="exit status 0")
                     did = True
@@ -500,7 +512,9 @@ class World:
             assert not [it for it in self.workers.values() if it.phase == "up" and not it.is_asked_to_stop], (
                 "it broke with a worker left"
             )
+        self._take_back()
         has_prefetched = False
+        late: list[Recall] = []
         for effect in self.effects:
             match effect:
                 case Start(number):
@@ -513,8 +527,7 @@ class World:
                     self._forget(number, epoch)
                 case Stop(number):
                     it = self.workers[number]
-                    held = [one for one in it.held if one not in self._may_return]
-                    assert not held, "a worker that holds operations was asked to stop"
+                    assert not it.held, "a worker that holds operations was asked to stop"
                     assert not it.is_leaving, "a worker on its way out was asked to stop"
                     it.is_asked_to_stop, it.asked_at = True, self.now
                     it.inbox.append(Order(Kind.STOP))
@@ -524,7 +537,10 @@ class World:
                     it = self.workers[number]
                     assert it.held, "nothing was recalled"
                     assert first > it.held[0].task.sequence, "what a worker is at was recalled"
-                    it.recalled, it.recall_due = (first, last), self.now + SETTLE_S
+                    if (it.recalled or (0, 0))[1] <= it.begun < first:
+                        it.recalled, it.recall_due = (first, last), self.now + SETTLE_S
+                    else:  # there is one word for it, and what was recalled before is not passed; or this is
+                        late.append(effect)
                 case Resolve(task, answer):
                     self._resolve(self._record_of(task), answer)
                 case Drop(task):
@@ -537,14 +553,20 @@ class World:
                     if event.what in ("resolved", "withdrawn"):
                         self._ended[event.operation] += 1
                         assert self._ended[event.operation] == 1, "an operation's end was published twice"
-        for record in self._may_return:
-            if isinstance(record.place, int) and record.task.state == WAITING:
-                self.workers[record.place].held.remove(record)
-                record.place = "waiting"
-        self._may_return = []
         self.check()
         if has_prefetched:
             assert not self.core.snapshot().ready, "one worker holds work in advance while another one is idle"
+        for effect in late:
+            self._step("recalled", worker=effect.worker, begun=effect.last)
+
+    def _take_back(self) -> None:
+        """What came back in this step is not held any more, whether it waits now or was sent anew."""
+        sent = {id(task) for effect in self.effects if isinstance(effect, Send) for task in effect.tasks}
+        for record in self._may_return:
+            if isinstance(record.place, int) and (record.task.state == WAITING or id(record.task) in sent):
+                self.workers[record.place].held.remove(record)
+                record.place = "waiting"
+        self._may_return = []
 
     def _record_of(self, task: Task) -> Record:
         record = self.records[task.payload]
@@ -564,9 +586,6 @@ class World:
         has_prefetched = False
         for task in tasks:
             record = self.records[task.payload]
-            if record in self._may_return and isinstance(record.place, int):
-                self.workers[record.place].held.remove(record)
-                record.place = "waiting"
             assert record.place == "waiting", f"what is at {record.place} was sent"
             record.place, record.worker, record.is_taken = it.number, it.number, True
             it.sequence += 1
@@ -596,12 +615,12 @@ class World:
         epochs = self._epochs_of.setdefault(session, set())
         is_new = task.epoch not in epochs
         ahead = [one for one in it.held if one is not record and one.task.epoch == task.epoch and one.task.opens]
-        is_open = task.epoch in it.opened or any(one not in self._may_return or one.task.state == SENT for one in ahead)
+        is_open = task.epoch in it.opened or bool(ahead)
         assert task.closes or task.opens != is_open, "an epoch is opened by its first operation, and by no other one"
         epochs.add(task.epoch)
         assert len(epochs) == 1 or session in self._not_strict, "a strict session goes on with a fresh state"
         if is_new and len(epochs) > 1:
-            held = [one for other in self.workers.values() for one in other.held if one not in self._may_return]
+            held = [one for other in self.workers.values() for one in other.held]
             held = [one for one in held if (one.task.key, one.generation) == session]
             assert all(one.task.epoch == task.epoch for one in held), "a session is in two epochs at once"
 
@@ -660,6 +679,7 @@ class World:
         it.outbox.append(frame)
         it.answered = order.sequence
         it.still_since = self.now
+        it.went_on_from = None
 
     def _resolve(self, record: Record, answer: object) -> None:
         task = record.task
