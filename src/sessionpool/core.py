@@ -1085,7 +1085,7 @@ class Core:
         Those of operations that it held are among them, though it may have refused them before.
         """
         homeless = []
-        # A table may be corrupted: who waits here is bereft whether or not it stands there, and who lives elsewhere not.
+        # A table may be corrupted: who waits here is bereft, be it there or not, and who lives elsewhere is not.
         guests = [task.session for _, task in it.waiting if task.session is not None and task.state == WAITING]
         it.waiting.clear()
         theirs = dict.fromkeys(

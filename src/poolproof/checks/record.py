@@ -86,8 +86,11 @@ def shed(history: History) -> np.ndarray:
     capacity = history.first("capacity", "probe-before")
     workers = min(history.plan.workers, int(capacity.value or 0) if capacity else 0) or history.plan.workers
     lost = np.zeros(len(sent), dtype=np.int64)
-    for death in history.effective("kill"):
-        lost += (sent >= death.begin) & (sent < death.begin + _patience(history))
+    gone = {(life.pid, life.start_time): life.gone for life in history.incarnations}
+    for fault in history.effective():
+        end = gone.get((fault.pid, fault.start_time), 0)
+        if fault.kind == "kill" or end:  # whatever it was, its victim did not survive it
+            lost += (sent >= fault.begin) & (sent < max(fault.begin, end) + _patience(history))
     refused[refused] = under_way >= workers - lost
     return refused
 

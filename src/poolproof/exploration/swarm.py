@@ -191,8 +191,7 @@ def _options(chance: random.Random, workers: int, faults: tuple[FaultSpec, ...])
     """How the pool is made; each of these in some runs only.
 
     What would make it refuse operations that are not too many, as its documentation says it does, is not drawn with a
-    bounded queue: a smaller pool at the beginning, workers that are replaced, and sessions, whose operations wait beside
-    idle workers.
+    bounded queue: a pool that begins smaller, workers that are replaced, and sessions, which wait beside idle workers.
     """
     drawn: dict[str, Any] = {"affinity": chance.choice(("restart", "restart", "strict", "hint"))}
     maybe: dict[str, Callable[[], Any]] = {

@@ -13,7 +13,7 @@ from poolproof.faults import victims_wanted
 from poolproof.history import Fault
 from poolproof.plan import LASTING, ON_AFFINITY, ON_STARTS, FaultSpec, Limits
 from poolproof.pools import SansIO
-from poolproof.simulation.process import KILLED, Process
+from poolproof.simulation.process import KILLED, Process, Watch
 from poolproof.simulation.record import Record
 from poolproof.simulation.timeline import SECOND_NS, Timeline
 from poolproof.simulation.wire import Harm
@@ -51,6 +51,7 @@ class Conductor:
         self._seed = seed
         self._open = 0
         self._lasting: list[Callable[[], None]] = []
+        self._untold: list[Callable[[], None]] = []
         self.last_heal = 0
 
     @property
@@ -114,16 +115,35 @@ class Conductor:
 
         def conclude() -> None:
             for process, watch, heal in harmed:
-                effect = heal()
-                process.unwatch(watch)
-                sessions = {*effect.sessions}
-                if process.is_dead:  # the states that it held are gone, and so are those that it was to make
-                    sessions |= {session for op in watch.sent if (session := self._record.session[op]) >= 0}
-                effective: Literal["yes", "no"] = "yes" if effect.is_true else "no"
-                held = tuple(sorted(watch.begun))
-                self._write(injection, process, begin, effective, effect.why, held, tuple(sorted(sessions)))
+                self._tell_later(injection, process, watch, begin, heal())
 
         self._last(spec.for_s if spec.kind in LASTING else 0.0, conclude)
+
+    def _tell_later(
+        self, injection: "_Injection", process: Process, watch: Watch, begin: int, effect: "_Effect"
+    ) -> None:
+        """Write down what befell a worker, once the pool has learnt of its end, or the run is over.
+
+        Until then the pool goes on sending it what will be lost with it; and a stream that was torn is torn for good.
+        """
+        end, begun = self._timeline.now, tuple(sorted(watch.begun))
+        self.last_heal = end
+
+        def tell() -> None:
+            self._untold.remove(tell)
+            process.unwatch(watch)
+            held, sessions = begun, set(effect.sessions)
+            if process.is_dead:  # the states that it held are gone, and so are those that it was to make
+                held = tuple(sorted(watch.begun))
+                sessions |= {session for op in watch.sent if (session := self._record.session[op]) >= 0}
+            effective: Literal["yes", "no"] = "yes" if effect.is_true else "no"
+            self._write(injection, process, begin, effective, effect.why, held, tuple(sorted(sessions)), end=end)
+
+        self._untold.append(tell)
+        if process.is_dead or process.is_torn:
+            self._world.at_burial(process, tell)
+        else:
+            tell()
 
     def _last(self, for_s: float, conclude: Callable[[], None]) -> None:
         """Conclude a harm once it has lasted so long, or the run ends."""
@@ -146,15 +166,21 @@ class Conductor:
         for conclude in self._lasting:
             conclude()
         self._lasting.clear()
+        for tell in [*self._untold]:
+            tell()
 
     # --- the pool -----------------------------------------------------------------------------------------------
 
     def _kill_forkserver(self, injection: "_Injection") -> None:
         begin = self._timeline.now
-        held = {process.number: tuple(process.in_hand()) for process in self._world.processes.values()}
+        watches = {
+            process.number: process.watch(self._world.in_hands(process.number))
+            for process in self._world.processes.values()
+        }
         victims = self._world.lose_forkserver()
         for process in victims:
-            self._write(injection, process, begin, "yes", "it died with the forkserver", held[process.number])
+            effect = _Effect(True, "it died with the forkserver")
+            self._tell_later(injection, process, watches[process.number], begin, effect)
         if not victims:
             self._write(injection, None, begin, "pool-dead", "no worker was alive to die with it")
         self._over()
@@ -194,6 +220,7 @@ class Conductor:
         why: str,
         held: tuple[int, ...] = (),
         sessions: tuple[int, ...] = (),
+        end: int = 0,
     ) -> None:
         self._record.faults.append(
             Fault(
@@ -203,14 +230,14 @@ class Conductor:
                 pid=0 if process is None else process.pid,
                 start_time=0 if process is None else process.start_time,
                 begin=begin,
-                end=self._timeline.now,
+                end=end or self._timeline.now,
                 effective=effective,
                 why=why,
                 held=held,
                 sessions=sessions,
             )
         )
-        self.last_heal = self._timeline.now
+        self.last_heal = max(self.last_heal, end or self._timeline.now)
 
     def _missed(self, injection: "_Injection", effective: Literal["no", "pool-dead"], why: str) -> None:
         self._write(injection, None, self._timeline.now, effective, why)

@@ -5,7 +5,7 @@ on a wire. What an operation does is a scripted command; how long it takes is vi
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, Protocol
 
 from poolproof.simulation.timeline import SECOND_NS, Timeline
@@ -157,6 +157,11 @@ class Process:
         """Whether an answer of it is on its way."""
         return self.outward.is_busy
 
+    @property
+    def is_torn(self) -> bool:
+        """Whether a stream of it was harmed in a way that does not heal."""
+        return any(stream.decoder is not None or stream.is_closed for stream in (self.inward, self.outward))
+
     def in_hand(self) -> list[int]:
         """The operations that it has begun and not ended."""
         return [] if self.at is None or self._row < 0 else [_op(self.at)]
@@ -171,7 +176,7 @@ class Process:
         """No more is added to what `watch` gave."""
         self._watches.remove(watch)
 
-    def expect(self, ops: Iterable[int]) -> None:
+    def expect(self, ops: Sequence[int]) -> None:
         """The pool sends it operations; whether they arrive is the wire's business."""
         for watch in self._watches:
             watch.sent.update(ops)

@@ -132,6 +132,7 @@ class World:
         self._tasks: dict[int, Any] = {}
         """What each operation that is not resolved is to the core."""
         self._task = pool.make_task
+        self._mourners: dict[int, list[Callable[[], object]]] = {}
         self._look_ns = round(pool.look_s * SECOND_NS)
         if marks is not None:
             self.core.is_observed = True
@@ -277,7 +278,7 @@ class World:
             return
         if self._marks is not None and len(tasks) > 1:
             self._marks.mark("work sent in advance")
-        process.expect(task.payload for task in tasks)
+        process.expect([task.payload for task in tasks])
         process.inward.send(frames)
 
     def in_hands(self, number: int) -> list[int]:
@@ -401,6 +402,12 @@ class World:
         del self.processes[process.number]
         self._give_back(process.number, lambda _: True)
         self.tell(self.core.exited, process.number, started=process.begun, exit=process.exit)
+        for tell in self._mourners.pop(process.number, ()):
+            tell()
+
+    def at_burial(self, process: Process, tell: Callable[[], object]) -> None:
+        """Have something called once the pool has learnt of a worker's end."""
+        self._mourners.setdefault(process.number, []).append(tell)
 
     def lose_forkserver(self) -> list[Process]:
         """It is killed, and all its workers die with it; who they were."""

@@ -97,6 +97,11 @@ class Room:
     def ended(self, op: int) -> bool:
         return bool(self.record.done[op])
 
+    def end(self, seconds: float = 1.0) -> None:
+        """Let so much time pass, and have the conductor write down what is left to be told."""
+        self.run(seconds)
+        self.conductor.finish()
+
     @property
     def processes(self) -> list[Process]:
         return list(self.world.processes.values())
