@@ -51,7 +51,8 @@ def functional(session: nox.Session) -> None:
 @nox.parametrize("layer", LAYERS)
 def integration(session: nox.Session, layer: int) -> None:
     """Run the integration suite on one layer: 1 simulated, 2 real processes, 3 real programs."""
-    run_pytest(session, "tests/integration", f"--layer={layer}", "-n", WORKERS)
+    # Layer 1 is done before a second process has begun.
+    run_pytest(session, "tests/integration", f"--layer={layer}", *(() if layer == 1 else ("-n", WORKERS)))
 
 
 @nox.session
@@ -66,6 +67,38 @@ def performance(session: nox.Session, layer: int) -> None:
 def chaos(session: nox.Session, layer: int) -> None:
     """Break one layer at random moments, for minutes."""
     run_pytest(session, "tests/chaos", f"--layer={layer}")
+
+
+@nox.session(tags=["ci"])
+def explore(session: nox.Session) -> None:
+    """Search random schedules of sessionpool on layer 1; `-- --seeds 20000 --first-seed 2000` searches others."""
+    session.install("-e", ".")
+    session.run("poolproof", "explore", "--report", session.create_tmp(), *session.posargs, silent=not session.posargs)
+
+
+@nox.session(default=False)
+def planted(session: nox.Session) -> None:
+    """Plant defects in copies of the pool's core, and let each be found, shrunk and replayed; names choose some."""
+    install_group(session, "test", "-e", ".[peers,work]")
+    session.run("python", "-m", "tests.planted.hunt", *session.posargs)
+
+
+DIGESTS: dict[str, str] = {}
+"""What the interpreters came to that were tried so far."""
+
+
+@nox.session(default=False, python=["3.11", "3.12", "3.13"])
+def determinism(session: nox.Session) -> None:
+    """Simulate the same plans on several versions of Python and with other hashes: all bytes must be the same."""
+    session.install("-e", ".")
+    for hash_seed in ("0", "4711"):
+        told = session.run(
+            "python", "-m", "tests.digests", "200", silent=True, log=False, env={"PYTHONHASHSEED": hash_seed}
+        )
+        DIGESTS[f"Python {session.python}, hash seed {hash_seed}"] = str(told).strip()
+    session.log("\n".join(f"{who}: {digest}" for who, digest in DIGESTS.items()))
+    if len(set(DIGESTS.values())) > 1:
+        session.error("the histories differ")
 
 
 @nox.session(default=False)

@@ -66,6 +66,8 @@ class Budgets(Struct, frozen=True, kw_only=True):
     generator_lag_p99_ms: Positive
     judge_million_s: Positive
     judge_million_gb: Positive
+    simulated_per_s: Positive
+    long_shapes_s: Positive
 
 
 class Config(Struct, frozen=True, kw_only=True):
