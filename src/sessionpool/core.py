@@ -349,7 +349,8 @@ class Core:
         self._restarts = 0
         self._failures = 0
         """How many rounds of starts have failed in a row."""
-        self._failed_at = -_NEVER
+        self._round = -_NEVER
+        """When the first of the round that failed last was started."""
         self._not_before = 0.0
         """Until when no worker is started, after a start that failed."""
         self._last_words: deque[str] = deque(maxlen=5)
@@ -1219,9 +1220,9 @@ class Core:
         """Wait before the next start; workers that were started together fail together, and count once."""
         restarts = self.settings.restarts
         self._last_words.append(words)
-        if it.born_at < self._failed_at:
+        if it.born_at <= self._round + restarts.backoff_s / 2:  # the next round waits for longer than that
             return
-        self._failed_at = now
+        self._round = it.born_at
         self._failures += 1
         wait_s = min(restarts.max_backoff_s, restarts.backoff_s * 2 ** min(self._failures - 1, 32))
         self._not_before = now + wait_s * self._chance.uniform(0.5, 1.5)

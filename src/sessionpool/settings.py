@@ -70,8 +70,9 @@ class Restarts:
     """What is tried again, and how often.
 
     Attributes:
-        max_failures: how many starts may fail in a row, with no other worker left, before the pool is broken.
-        backoff_s: how long to wait after the first failed start; doubles with each, within half and one and a half.
+        max_failures: how many times in a row starts may fail, with no other worker left, before the pool is broken;
+            workers that are started together and fail count once.
+        backoff_s: how long to wait after the first failed start; doubles each time, within half and one and a half.
         max_backoff_s: the longest such wait.
         max_retries: how often an idempotent operation is run again after its worker was lost.
     """

@@ -17,7 +17,7 @@ from sessionpool.errors import (
     SessionUnknown,
     WorkerDied,
 )
-from sessionpool.settings import Recycling, Restarts, Sessions, Settings, Timing
+from sessionpool.settings import Affinity, Recycling, Restarts, Sessions, Settings, Timing
 from sessionpool.wire import Frame, Kind
 from tests.unit.sessionpool.world import Record, Worker, World
 
@@ -433,6 +433,36 @@ def test_the_wait_after_a_failed_start_doubles_with_jitter_of_the_chance_that_wa
     chance = random.Random(0)
     expected = [wait_s * chance.uniform(0.5, 1.5) for wait_s in (0.1, 0.2, 0.4, 0.5, 0.5)]
     assert failed_starts(it, 5) == pytest.approx(expected)
+
+
+def test_starts_that_fail_together_count_once() -> None:
+    it = world(4, up=False, restarts=Restarts(max_failures=2, backoff_s=0.1))
+    record = submitted(it)
+    for worker in list(it.workers.values()):
+        it.fail_to_start(worker)
+    assert record.place == "waiting"
+    assert it.core.due - it.now <= 0.15
+
+
+def test_a_round_of_starts_that_fails_after_another_counts_again() -> None:
+    it = world(4, up=False, restarts=Restarts(max_failures=2, backoff_s=0.1))
+    record = submitted(it)
+    for worker in list(it.workers.values()):
+        it.fail_to_start(worker)
+    it.advance(it.core.due - it.now)
+    it.fail_to_start(next(iter(it.workers.values())))
+    assert isinstance(record.outcome, PoolBroken)
+
+
+def test_a_start_that_takes_the_place_of_one_that_hung_is_of_the_next_round() -> None:
+    it = world(1, up=False, timing=Timing(start_s=1.0), restarts=Restarts(max_failures=2, backoff_s=0.1))
+    record = submitted(it)
+    it.fork(it.workers[1])
+    it.advance(1.0)
+    it.die(it.workers[1])
+    it.advance(it.core.due - it.now)
+    it.fail_to_start(next(iter(it.workers.values())))
+    assert isinstance(record.outcome, PoolBroken)
 
 
 def test_the_wait_begins_anew_once_a_worker_was_ready() -> None:
@@ -1523,3 +1553,66 @@ def test_what_was_refused_is_not_sent_in_advance_to_another_worker_while_its_own
     it, worker, records = refusing(2)
     it.deliver(worker)
     assert [record.place for record in records] == [worker.number, "waiting"]
+
+
+# --- tables that are corrupted ----------------------------------------------------------------------------------------
+
+
+def ghost_of(it: World, key: str) -> None:
+    """Have a session's entry name a worker that there is not."""
+    session = it.core._sessions[key]
+    session.worker = type(it.core._workers[1])(99, it.now)
+
+
+@pytest.mark.parametrize("affinity", ["restart", "hint"])
+def test_a_session_whose_entry_names_no_worker_goes_on_with_a_fresh_state(affinity: Affinity) -> None:
+    it = world(1, sessions=Sessions(affinity=affinity))
+    it.work(holder(it, submitted(it, key="s")))
+    ghost_of(it, "s")
+    record = it.submit(key="s")
+    assert record is not None
+    assert (record.task.opens, record.task.epoch) == (True, 2)
+
+
+def test_a_strict_session_whose_entry_names_no_worker_is_lost() -> None:
+    it = world(1, sessions=Sessions(affinity="strict"))
+    it.work(holder(it, submitted(it, key="s")))
+    ghost_of(it, "s")
+    record = submitted(it, key="s")
+    assert isinstance(record.outcome, SessionLost)
+    assert "not there any more" in str(record.outcome)
+
+
+def test_the_end_of_a_session_whose_entry_names_no_worker_is_its_end() -> None:
+    it = world(1, sessions=Sessions(affinity="strict"))
+    it.work(holder(it, submitted(it, key="s")))
+    ghost_of(it, "s")
+    record = submitted(it, key="s", closes=True)
+    assert (record.place, record.outcome) == ("done", None)
+    assert it.core.snapshot().sessions == 0
+
+
+def test_what_waits_at_a_worker_without_standing_in_its_table_waits_for_another_after_its_death() -> None:
+    it = world(2, sessions=Sessions(affinity="restart"))
+    for key in ("a", "b"):
+        it.work(holder(it, submitted(it, key=key)))
+    one, other = it.core._sessions["a"], it.core._sessions["b"]
+    one.worker, other.worker = other.worker, one.worker
+    for _ in range(2):
+        began(it, submitted(it))
+    guest = submitted(it, key="a")
+    assert one.worker is not None
+    it.die(it.workers[one.worker.number])
+    assert guest.task in it.core._queue
+
+
+def test_a_death_takes_no_session_along_that_lives_elsewhere_by_now() -> None:
+    it = world(2, sessions=Sessions(affinity="strict"))
+    for key in ("a", "b"):
+        it.work(holder(it, submitted(it, key=key)))
+    one, other = it.core._sessions["a"], it.core._sessions["b"]
+    home = one.worker
+    assert home is not None
+    one.worker, other.worker = other.worker, home
+    it.die(it.workers[home.number])
+    assert "a" in it.core._sessions
