@@ -121,13 +121,13 @@ def read(path: Path) -> Keepsake:
     return kept
 
 
-_WIDTH: Final = 110
+_WIDTH: Final = 150
 
 
 def _lines(value: Any, indent: int = 0) -> str:
     """JSON for people: what fits on a line stands on one."""
     flat = json.dumps(value)
-    if len(flat) + indent <= _WIDTH or not isinstance(value, dict | list) or not value:
+    if len(flat) + indent <= _WIDTH or not isinstance(value, dict | list | tuple) or not value:
         return flat
     inner = " " * (indent + 2)
     if isinstance(value, dict):

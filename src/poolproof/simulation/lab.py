@@ -17,6 +17,7 @@ from poolproof.simulation.faults import Conductor
 from poolproof.simulation.guard import no_real_world
 from poolproof.simulation.marks import Marks
 from poolproof.simulation.meeting import Meeting
+from poolproof.simulation.record import Record
 from poolproof.simulation.timeline import SECOND_NS, Timeline
 from poolproof.simulation.world import StuckError, World
 from poolproof.workloads import load_workload
@@ -311,6 +312,18 @@ def _unweighted(kind: Kind) -> Kind:
     return dataclasses.replace(kind, weight=0)
 
 
+def _terms(record: Record, op: int) -> dict[str, Any]:
+    """What is special about an operation; a plan is not to say what is not."""
+    terms: dict[str, Any] = {}
+    if record.deadline[op]:
+        terms["deadline_s"] = (record.deadline[op] - record.due[op]) / SECOND_NS
+    if record.session[op] >= 0:
+        terms["session"] = record.session[op]
+    if record.idempotent[op]:
+        terms["idempotent"] = True
+    return terms
+
+
 def materialise(plan: Plan) -> Plan:
     """The same plan, with every operation of its load written out: what happens is the same, to the byte.
 
@@ -326,10 +339,8 @@ def materialise(plan: Plan) -> Plan:
         Placed(
             at_s=(record.due[op] - origin) / SECOND_NS,
             kind=lab._names[record.kind[op]],
-            deadline_s=(record.deadline[op] - record.due[op]) / SECOND_NS if record.deadline[op] else 0.0,
-            session=record.session[op],
-            idempotent=bool(record.idempotent[op]),
             command=lab._client.command(op),
+            **_terms(record, op),
         )
         for op in measured
     )
