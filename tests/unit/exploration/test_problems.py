@@ -13,11 +13,13 @@ NAN = float("nan")
 
 
 def fault(**terms: Any) -> Plan:
-    return make_plan(FaultSpec(**({"kind": "kill", "count": 1, "at_s": 0.1} | terms)))
+    given: dict[str, Any] = {"kind": "kill", "count": 1, "at_s": 0.1} | terms
+    return make_plan(FaultSpec(**given))
 
 
 def load(**terms: Any) -> Plan:
-    return make_plan(load=Load(**({"steps": (Step(rate=1, seconds=1),)} | terms)))
+    given: dict[str, Any] = {"steps": (Step(rate=1, seconds=1),)} | terms
+    return make_plan(load=Load(**given))
 
 
 def test_a_plan_that_makes_sense_has_no_problems() -> None:
@@ -104,9 +106,7 @@ def test_windows_of_starts_that_overlap_are_told(at_s: float, overlaps: bool) ->
 
 
 def test_windows_of_other_faults_may_overlap() -> None:
-    plan = make_plan(
-        starts("refuse-start", 0.1, 0.5), FaultSpec(kind="stall", count=1, at_s=0.1, for_s=0.5), workers=2
-    )
+    plan = make_plan(starts("refuse-start", 0.1, 0.5), FaultSpec(kind="stall", count=1, at_s=0.1, for_s=0.5), workers=2)
     assert problems(plan) == []
 
 

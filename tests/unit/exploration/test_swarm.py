@@ -174,6 +174,10 @@ def of_kind(kind: Any, **terms: Any) -> FaultSpec:
     return FaultSpec(kind=kind, at_s=0.1, **terms)
 
 
+SHORT = of_kind("refuse-start", for_s=0.01)
+LOOP = asked(KILL, SHORT)
+"""A crash loop that is over before a pool gives up."""
+
 ALWAYS = {
     *("resolves-every-operation", "runs-at-most-once", "returns-the-right-result"),
     *("types-every-error", "closes-cleanly", "leaves-nothing-behind"),
@@ -189,13 +193,17 @@ def test_what_every_pool_promises_is_always_examined() -> None:
     [
         ("contains-the-blast", asked(KILL), asked()),
         ("contains-the-blast", asked(of_kind("stall")), asked(of_kind("jump-clock"))),
-        ("contains-the-blast", asked(KILL, of_kind("slow-start")), asked(KILL, of_kind("refuse-start"))),
+        ("contains-the-blast", asked(KILL, of_kind("slow-start")), asked(KILL, of_kind("refuse-start", for_s=9.0))),
         ("contains-the-blast", asked(KILL), asked(KILL, of_kind("slow-start"), start_s=0.1)),
         ("contains-the-blast", asked(KILL, start_s=0.1), asked(KILL, of_kind("jump-clock"), start_s=0.1)),
+        ("contains-the-blast", LOOP, asked(KILL, SHORT, of_kind("stall"))),
+        ("contains-the-blast", LOOP, asked(KILL, SHORT, operations=3)),
+        ("contains-the-blast", LOOP, asked(KILL, SHORT, load={"deadline_s": 0.1})),
+        ("contains-the-blast", LOOP, asked(of_kind("kill", target="forkserver"), SHORT)),
         ("restores-capacity", asked(KILL), asked(KILL, stages=("open", "load", "close"))),
         ("restores-capacity", asked(KILL), asked(KILL, of_kind("hang-start"))),
         ("survives-worker-death", asked(KILL), asked(of_kind("stall"))),
-        ("survives-worker-death", asked(KILL), asked(KILL, of_kind("fail-start"))),
+        ("survives-worker-death", asked(KILL), asked(KILL, of_kind("fail-start", for_s=9.0))),
         ("isolates-sessions", asked(load={"sessions": 2}), asked()),
         ("keeps-session-order", asked(load={"sessions": 2}), asked()),
         ("keeps-session-order", asked(load={"sessions": 2}), asked(load={"sessions": 2}, stages=("close-loaded",))),

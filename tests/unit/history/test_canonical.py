@@ -31,9 +31,7 @@ ROWS: dict[str, Row] = {
     "faults": Fault(
         fault=0, kind="kill", target="it", pid=1, start_time=2, begin=3, end=4, effective="yes", why="seen"
     ),
-    "samples": Sample(
-        at=1, processes=2, zombies=3, memory_bytes=4, generator_ticks=5, lab_threads=6, lab_files=7
-    ),
+    "samples": Sample(at=1, processes=2, zombies=3, memory_bytes=4, generator_ticks=5, lab_threads=6, lab_files=7),
     "lifecycle": Lifecycle(event="stage", at=1, stage="load", value=0.5, detail="so"),
     "leftovers": Leftover(after="close", what="process", owner="it", detail="left", pid=1, start_time=2, at=3),
 }
@@ -90,12 +88,15 @@ def test_every_small_table_is_told_here() -> None:
 def _other(value: Any) -> Any:
     if isinstance(value, str):
         return "no" if value == "yes" else value + "x"
-    return (*value, "x") if isinstance(value, tuple) and value and isinstance(value[0], str) else (
-        (*value, 1) if isinstance(value, tuple) else value + 1
-    )
+    if isinstance(value, tuple):
+        return (*value, "x" if value and isinstance(value[0], str) else 1)
+    return value + 1
 
 
-@pytest.mark.parametrize(("name", "field"), [(name, field) for name, row in ROWS.items() for field in row.__struct_fields__])
+FIELDS = [(name, field) for name, row in ROWS.items() for field in row.__struct_fields__]
+
+
+@pytest.mark.parametrize(("name", "field"), FIELDS)
 def test_every_field_of_every_row_is_part_of_it(name: str, field: str) -> None:
     changed = msgspec.structs.replace(ROWS[name], **{field: _other(getattr(ROWS[name], field))})
     assert digest(history(**{name: (changed,)})) != PLAIN

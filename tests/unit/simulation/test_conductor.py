@@ -207,7 +207,7 @@ def test_a_stall_that_another_one_has_ended_was_not_found_stopped_to_the_end() -
     assert it.said[1] == ("no" if runs_on else "yes")
 
 
-@pytest.mark.xfail(strict=True, reason="faults.py:81: what is aimed at the pool's own process sets the clock forward by 0 s")
+@pytest.mark.xfail(strict=True, reason="faults.py: the pool's own process as a target sets the clock forward by 0 s")
 def test_what_layer_1_can_not_harm_takes_no_effect() -> None:
     it = Room(1)
     it.inject(kind="kill", target="parent")
@@ -369,11 +369,11 @@ def test_a_worker_that_lost_its_states_does_not_hold_them() -> None:
         ("idle", {"idle"}),
         ("sent", {"behind"}),
         ("starting", {"starting"}),
-        ("any", {"busy", "behind", "idle", "starting"}),
+        ("any", {"busy", "behind", "idle", "starting", "stopped"}),
     ],
 )
 def test_victims_are_found_at_what_they_are_to_be_found_at(coincide: Coincidence, fits: set[str]) -> None:
-    it = Room(4)
+    it = Room(5)
     it.send("wait", 5.0, 1)
     it.send("wait", 5.0, 1)
     it.run(0.001)
@@ -381,7 +381,9 @@ def test_victims_are_found_at_what_they_are_to_be_found_at(coincide: Coincidence
     others = [process for process in it.processes if process.at is None]
     at_work[1].receive([answer(9)])
     others[1].is_up = False
-    found_at = ("busy", "behind", "idle", "starting")
+    others[2].stop()
+    others[2].receive([answer(9)])
+    found_at = ("busy", "behind", "idle", "starting", "stopped")
     names = {process.pid: name for process, name in zip((*at_work, *others), found_at, strict=True)}
     found = set()
     for seed in range(30):
@@ -418,7 +420,7 @@ def test_a_victim_that_fits_only_later_is_waited_for() -> None:
     assert (before, it.said) == ([], ["yes"])
 
 
-@pytest.mark.xfail(strict=True, reason="faults.py:68: `give_up` is an absolute moment, which a jump of the clock passes")
+@pytest.mark.xfail(strict=True, reason="faults.py:69: `give_up` is a moment, which a jump of the clock passes")
 def test_a_fault_is_as_patient_as_it_says_though_the_clock_jumps() -> None:
     it = Room(1)
     it.inject(kind="jump-clock", target="pool", amount=30.0)

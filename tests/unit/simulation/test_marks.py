@@ -228,6 +228,12 @@ def test_one_start_that_failed_is_no_crash_loop() -> None:
     assert "crash loop backed off" not in marks.reached
 
 
+def test_a_crash_loop_that_is_over_is_counted_once() -> None:
+    failed = [event("worker", what, worker=number) for number in (1, 2) for what in ("starting", "gone")]
+    came = [event("worker", what, worker=number) for number in (3, 4) for what in ("starting", "ready")]
+    assert told(*failed, *came).reached["crash loop backed off"] == 1
+
+
 def test_a_session_that_is_opened_for_the_first_time_is_not_re_homed() -> None:
     marks = told(event("session", "opened", key=1), event("session", "opened", key=2))
     assert "session re-homed" not in marks.reached

@@ -106,7 +106,7 @@ def test_an_operation_ends_as_its_command_says(command: tuple[Any, ...], kind: K
     it = Ground(command)
     it.call(0)
     it.run()
-    assert [(one.kind, one.body) for one in it.answers] == [(kind, (0, value))]
+    assert [(one.kind, it.said(one)) for one in it.answers] == [(kind, (0, value))]
 
 
 def test_a_worker_that_allocates_grows() -> None:
@@ -333,7 +333,7 @@ def test_a_worker_that_was_slow_for_a_while_is_as_quick_as_before() -> None:
     assert it.ends == {0: 250 * MS, 1: 350 * MS}
 
 
-@pytest.mark.xfail(strict=True, reason="process.py:306: `_until` is an absolute moment, which a jump of the clock leaves")
+@pytest.mark.xfail(strict=True, reason="process.py:306: `_until` is a moment, which a jump of the clock passes")
 def test_a_worker_that_is_stopped_after_the_clock_has_jumped_keeps_what_is_left_of_its_operation() -> None:
     it = at_work()
     it.timeline.jump(30 * SECOND_NS)
@@ -344,7 +344,7 @@ def test_a_worker_that_is_stopped_after_the_clock_has_jumped_keeps_what_is_left_
     assert it.ends == {0: 31 * SECOND_NS + TENTH}
 
 
-@pytest.mark.xfail(strict=True, reason="process.py:296: `_until` is an absolute moment, which a jump of the clock leaves")
+@pytest.mark.xfail(strict=True, reason="process.py:296: `_until` is a moment, which a jump of the clock passes")
 def test_a_worker_is_not_made_quicker_by_being_made_slow_after_the_clock_has_jumped() -> None:
     it = at_work()
     it.timeline.jump(30 * SECOND_NS)
@@ -453,7 +453,7 @@ def test_who_met_says_so() -> None:
     it = meet(meeting)
     meeting.release()
     it.run()
-    assert it.answers[0].body == (0, "met")
+    assert it.said(it.answers[0]) == (0, "met")
 
 
 def test_the_dead_are_not_present_but_were_there() -> None:

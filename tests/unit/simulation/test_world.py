@@ -1,10 +1,12 @@
+import random
 from typing import Any
 
 import pytest
 
-from poolproof.history import Outcome
+from poolproof.history import Outcome, Phase
 from poolproof.simulation.process import KILLED
 from poolproof.simulation.timeline import NEVER
+from poolproof.simulation.wire import Harm
 from poolproof.simulation.world import DEATH_NS, FORK_NS, IMPORT_NS, StartFault, StuckError
 from sessionpool.core import Forget, Kill, Recall, Resolve, Send, Start, Stop
 from sessionpool.errors import PoolClosed, PoolSaturated
@@ -114,17 +116,15 @@ def test_a_dead_worker_is_there_until_the_pool_is_told() -> None:
     assert (before, list(it.world.processes)) == ([1], [])
 
 
-def test_an_answer_that_is_on_its_way_is_told_before_the_death_of_its_worker() -> None:
+def test_an_answer_that_is_long_on_its_way_is_told_before_the_death_of_its_worker() -> None:
     it = with_worker(submit=[[Send(1, [task(0, 1)])]])
+    process = it.world.processes[1]
+    process.outward.harms.append(Harm("delay", 10.0, random.Random(1)))
     it.send("answer", 3)
-    while not it.core.tellings("replied"):
-        process = it.world.processes[1]
-        if process.is_answering:
-            process.die(KILLED)
-        it.timeline.step()
-    it.run(0.1)
-    names = [name for name, *_ in it.core.told]
-    assert names.index("replied") < names.index("exited")
+    it.run(0.01)
+    process.die(KILLED)
+    it.run(0.01)
+    assert [name for name, *_ in it.core.told][-2:] == ["replied", "exited"]
 
 
 def test_a_worker_that_is_asked_to_leave_does() -> None:
@@ -178,6 +178,14 @@ def test_an_answer_resolves_the_operation() -> None:
     op = it.send(*WAIT)
     it.run(1)
     assert (it.client.record.outcome[op], it.client.unresolved) == (Outcome.OK, 0)
+
+
+def test_an_answer_that_is_another_operations_is_wrong() -> None:
+    frame = Frame(int(Kind.RESULT), 1, 1, 0, 0, (5, 7))  # type: ignore[arg-type]
+    it = with_worker(submit=[[Send(1, [task(0, 1)])]], replied=[[Resolve(task(0), frame)]])
+    op = it.send(*WAIT)
+    it.run(1)
+    assert (it.client.record.outcome[op], it.client.record.echoed[op]) == (Outcome.WRONG, 5)
 
 
 def test_what_is_sent_to_a_worker_that_is_gone_is_a_violation() -> None:
@@ -322,6 +330,18 @@ def test_what_is_recalled_in_time_waits_again() -> None:
     assert (it.world.waiting, len(it.world.in_hands(1))) == (3, 1)
 
 
+def test_what_a_worker_had_begun_when_it_was_recalled_does_not_wait() -> None:
+    it = with_worker(submit=[[Send(1, [task(0, 1), task(1, 2)])]])
+    it.client.prepare(0, Phase.MEASURED, ("answer", 1))
+    it.world.waiting = 1
+    op = it.client.prepare(0, Phase.MEASURED, ("wait", 0.5, 1))
+    it.client.send(it.world, op)
+    it.run(0.01)
+    it.world.perform([Recall(1, 2, 2)])
+    it.run(0.01)
+    assert (it.world.waiting, it.core.tellings("recalled")) == (0, [(1, 2)])
+
+
 def test_what_was_recalled_is_done_in_the_end_and_once() -> None:
     it = primed()
     it.run(2)
@@ -407,6 +427,7 @@ def test_a_core_that_wants_a_tick_again_and_again_is_stuck() -> None:
     it.core.due = it.timeline.now_s
     with pytest.raises(StuckError, match="it would never let time pass"):
         it.run(1)
+    assert len(it.core.tellings("tick")) < 1000
 
 
 def test_a_core_that_wants_many_ticks_at_different_moments_is_not() -> None:
@@ -498,6 +519,19 @@ def test_whoever_looks_stops_where_nothing_is_left_to_be_seen() -> None:
     it.world.tell(it.world.core.shutdown)
     it.run(5)
     assert it.timeline.next == NEVER
+
+
+def test_whoever_looks_looks_again_when_a_worker_comes_after_all_were_gone() -> None:
+    it = Doubled({})
+    it.world._look_ns = MS
+    it.world.perform([Start(1)])
+    it.run(0.1)
+    it.world.processes[1].die(KILLED)
+    it.run(0.1)
+    before = len(it.core.tellings("observed"))
+    it.world.perform([Start(2)])
+    it.run(0.1)
+    assert len(it.core.tellings("observed")) > before > 0
 
 
 # --- the forkserver ---------------------------------------------------------------------------------------------------

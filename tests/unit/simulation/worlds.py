@@ -201,6 +201,10 @@ class Ground:
         """Give it operations, numbered from 1 as they are in the list of commands; they arrive at once."""
         self.process.receive([Frame(int(kind), 1, op + 1, epoch, 0, op) for op in ops])  # type: ignore[arg-type]
 
+    def said(self, frame: Frame) -> Any:
+        """What a frame carries, which in a simulated world is any value."""
+        return frame.body
+
     @property
     def kinds(self) -> list[Kind]:
         """What the answers were."""
