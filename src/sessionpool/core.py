@@ -544,7 +544,7 @@ class Core:
                 again.append(task)
                 self._tell(now, "operation", "again", it, task=task, detail=reason)
             else:
-                error = WorkerDied(reason, pid=it.pid, exit=exit, attempts=task.attempts)
+                error = WorkerDied(reason, pid=it.pid, exit=exit, attempts=task.attempts, idempotent=task.idempotent)
                 self._fail(now, task, error)
         it.sent.clear()
         # 3. Its sessions are lost, or go on elsewhere with a fresh state.
@@ -698,19 +698,10 @@ class Core:
         """Whether it was shut down, or broke, and no worker is left."""
         return self._phase != "open" and not self._workers
 
-    @property
-    def broken(self) -> PoolBroken | None:
-        """Why the pool gave up, where it did."""
-        return self._broken
-
     def is_at_work(self, worker: int) -> bool:
         """Whether a worker holds operations."""
         it = self._workers.get(worker)
         return it is not None and bool(it.sent)
-
-    def unresolved(self) -> list[Task]:
-        """Every operation that waits or that a worker holds."""
-        return self._all_waiting() + [task for it in self._workers.values() for task in it.sent]
 
     def snapshot(self) -> Snapshot:
         """How many there are of what."""
@@ -1362,6 +1353,10 @@ class Core:
     def _maybe_finish(self, now: float) -> None:
         """Once the pool is closing and nothing is left to resolve, every worker is asked to leave."""
         if self._phase != "open" and not self._unresolved:
+            if self._phase == "closing":  # its sessions end with it: none is lost
+                for session in self._sessions.values():
+                    self._unbind(session)
+                self._sessions.clear()
             for it in list(self._workers.values()):
                 if it.doom is None and it.state != "stopping":
                     if it.state == "starting":

@@ -362,6 +362,13 @@ def test_an_idempotent_operation_is_tried_as_often_as_it_may_be(retries: int) ->
     assert record.outcome.attempts == record.executed == retries + 1
 
 
+def test_who_has_declared_an_operation_idempotent_is_not_advised_to() -> None:
+    it = world(1, restarts=Restarts(max_retries=0))
+    record = submitted(it, idempotent=True)
+    it.die(began(it, record))
+    assert "declare" not in str(record.outcome)
+
+
 def test_what_comes_back_goes_before_what_waits() -> None:
     it = world(1)
     first, second = submitted(it), submitted(it)
@@ -453,7 +460,7 @@ def broken(it: World, count: int) -> None:
     for number in range(count):
         worker = next(worker for worker in it.workers.values() if worker.phase == "wanted")
         it.fail_to_start(worker, f"words {number}")
-        if it.core.broken is None:
+        if not it.core.snapshot().broken:
             it.advance(it.core.due - it.now)
 
 
@@ -475,8 +482,9 @@ def test_a_broken_pool_refuses_what_comes() -> None:
 def test_a_broken_pool_keeps_the_last_five_words() -> None:
     it = world(1, up=False, restarts=Restarts(max_failures=7))
     broken(it, 7)
-    assert it.core.broken is not None
-    assert it.core.broken.last_words == tuple(f"words {number}" for number in range(2, 7))
+    with pytest.raises(PoolBroken) as caught:
+        it.core.refuse_if_closed()
+    assert caught.value.last_words == tuple(f"words {number}" for number in range(2, 7))
 
 
 def test_a_pool_with_a_worker_left_is_not_broken() -> None:
@@ -484,7 +492,7 @@ def test_a_pool_with_a_worker_left_is_not_broken() -> None:
     it.fork(it.workers[1])
     it.ready(it.workers[1])
     broken(it, 1)
-    assert it.core.broken is None
+    assert not it.core.snapshot().broken
     assert it.core.snapshot().ready == 1
 
 
@@ -492,7 +500,7 @@ def test_a_pool_without_operations_that_is_closing_does_not_break() -> None:
     it = world(1, up=False, restarts=Restarts(max_failures=1))
     it.shutdown()
     it.fail_to_start(it.workers[1])
-    assert (it.core.broken, it.core.is_over) == (None, True)
+    assert (it.core.snapshot().broken, it.core.is_over) == (False, True)
 
 
 def test_a_worker_that_is_not_ready_in_time_is_killed() -> None:
@@ -1122,6 +1130,24 @@ def test_a_driver_that_gives_up_leaves_nobody_waiting() -> None:
     assert all(isinstance(record.outcome, PoolBroken) for record in records)
     it.settle()
     assert it.core.is_over
+
+
+def test_no_session_is_lost_by_a_pool_that_is_closed_in_peace() -> None:
+    it = world(2, observed=True)
+    for key in ("ann", "bob"):
+        it.work(holder(it, submitted(it, key=key)))
+    it.shutdown()
+    it.settle()
+    assert not [told for told in it.told if "lost" in str(told)]
+
+
+def test_a_session_whose_worker_dies_while_the_pool_closes_is_lost() -> None:
+    it = world(2, observed=True)
+    worker = began(it, submitted(it, key="ann"))
+    began(it, submitted(it))
+    it.shutdown()
+    it.die(worker)
+    assert [effect.event.what for effect in effects(it, Publish) if effect.event.subject == "session"] == ["lost"]
 
 
 # --- what can be seen -------------------------------------------------------------------------------------------------
