@@ -1549,3 +1549,61 @@ def test_what_was_refused_is_not_sent_in_advance_to_another_worker_while_its_own
     it, worker, records = refusing(2)
     it.deliver(worker)
     assert [record.place for record in records] == [worker.number, "waiting"]
+
+
+@pytest.mark.parametrize("seen", [False, True])
+@pytest.mark.parametrize(("affinity", "executed"), [("strict", [0, 1, 0]), ("restart", [1, 1, 1]), ("hint", [1, 1, 1])])
+def test_what_comes_back_of_a_session_that_was_refused_meanwhile_is_resolved(
+    affinity: Any, executed: list[int], seen: bool
+) -> None:
+    it = world(1)
+    taught(it)
+    it.work(holder(it, submitted(it, key="ann", affinity=affinity, cost="quick")))
+    worker = began(it, submitted(it, cost="quick"))
+    records = [submitted(it, key=key, affinity=affinity if key else None, cost="quick") for key in ("ann", None, "ann")]
+    it.finish(worker)
+    it.deliver(worker)
+    assert worker.held == records
+    it.forget_all(worker)
+    it.begin(worker)
+    it.deliver(worker)
+    it.begin(worker)
+    it.pause(0.021)
+    it.tick()
+    if seen:
+        it.see_recall(worker)
+    it.settle()
+    assert [record.executed for record in records] == executed
+
+
+def test_what_waits_behind_an_operation_that_was_refused_too_late_goes_elsewhere() -> None:
+    it = world(2)
+    worker = holder(it, submitted(it, key="ann", affinity="restart"))
+    it.work(worker)
+    it.forget_all(worker)
+    submitted(it, key="ann", affinity="restart", deadline_s=0.3)
+    it.begin(worker)
+    behind = submitted(it, key="ann", affinity="restart")
+    it.advance(0.3)
+    it.deliver(worker)
+    it.settle()
+    assert behind.executed == 1
+
+
+def test_a_session_is_closed_behind_what_was_refused_and_runs_again() -> None:
+    it = world(1)
+    taught(it)
+    it.work(holder(it, submitted(it)))
+    it.work(holder(it, submitted(it, key="ann", affinity="restart", cost="quick")))
+    worker = began(it, submitted(it, cost="quick"))
+    records = [submitted(it, key="ann", affinity="restart", cost="quick"), submitted(it, key="ann", closes=True)]
+    it.finish(worker)
+    it.deliver(worker)
+    assert worker.held == records
+    it.forget_all(worker)
+    while it.begin(worker):
+        pass
+    it.deliver(worker)
+    it.settle()
+    assert [record.executed for record in records] == [1, 0]
+    assert worker.epochs == set()

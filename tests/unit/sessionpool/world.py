@@ -450,8 +450,6 @@ class World:
             did = False
             for it in list(self.workers.values()):
                 self.go_on(it)
-                if it.went_on_from is not None:
-                    self.look(it)
                 if it.is_killed or it.has_left or it.has_failed:
                     self.die(it, exit_="exit status 0")
                     did = True
@@ -465,6 +463,9 @@ class World:
                     did |= it.recall_due < math.inf
                     self.see_recall(it)
                     did |= self.work(it)
+                    if it.went_on_from is not None:
+                        self.look(it)
+                        did = True
             if did:
                 continue
             if not self.open_records and (not self.is_shut or self.core.is_over):
@@ -759,7 +760,7 @@ class World:
 
 
 def _gives_back(frame: Frame, record: Record) -> bool:
-    return frame.kind in (Kind.REFUSED, Kind.RETURNED) and any(frame is one for one in record.answers)
+    return frame.kind in (Kind.REFUSED, Kind.RETURNED, Kind.FORGOTTEN) and any(frame is one for one in record.answers)
 
 
 def _in_words(effect: Effect) -> Any:
