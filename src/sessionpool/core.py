@@ -471,7 +471,7 @@ class Core:
                 break
             if frame.kind == _RETURNED:
                 came_back = True
-                self._take_back(it, [task])
+                self._take_back(now, it, [task])
                 continue
             if not sent:
                 it.load_s = 0.0
@@ -482,7 +482,8 @@ class Core:
             session = task.session
             if session is not None:
                 session.sent -= 1
-                if frame.kind == _REFUSED:
+                # The end of a session comes back, too, where operations did that are to run before it.
+                if frame.kind == _REFUSED or (task.closes and _first(session) is not None):
                     came_back = True
                     self._refused(now, it, task)
                     continue
@@ -547,7 +548,7 @@ class Core:
                 again.append(task)
                 self._tell(now, "operation", "again", it, task=task, detail=reason)
             else:
-                error = WorkerDied(reason, pid=it.pid, exit=exit, attempts=task.attempts)
+                error = WorkerDied(reason, pid=it.pid, exit=exit, attempts=task.attempts, idempotent=task.idempotent)
                 self._fail(now, task, error)
         it.sent.clear()
         # 3. Its sessions are lost, or go on elsewhere with a fresh state.
@@ -577,7 +578,7 @@ class Core:
             back: list[Task] = []
             while it.sent and first <= it.sent[-1].sequence <= last and it.sent[-1].sequence > begun:
                 back.insert(0, it.sent.pop())
-            self._take_back(it, back)
+            self._take_back(now, it, back)
             if it.state == "busy" and not it.sent:  # the first one was answered meanwhile, and all others came back
                 self._serve(now, it)
             self._refill(now)
@@ -701,19 +702,10 @@ class Core:
         """Whether it was shut down, or broke, and no worker is left."""
         return self._phase != "open" and not self._workers
 
-    @property
-    def broken(self) -> PoolBroken | None:
-        """Why the pool gave up, where it did."""
-        return self._broken
-
     def is_at_work(self, worker: int) -> bool:
         """Whether a worker holds operations."""
         it = self._workers.get(worker)
         return it is not None and bool(it.sent)
-
-    def unresolved(self) -> list[Task]:
-        """Every operation that waits or that a worker holds."""
-        return self._all_waiting() + [task for it in self._workers.values() for task in it.sent]
 
     def snapshot(self) -> Snapshot:
         """How many there are of what."""
@@ -932,7 +924,7 @@ class Core:
             if it.state == "ready":
                 self._serve(now, it)
 
-    def _take_back(self, it: _Worker, tasks: list[Task]) -> None:
+    def _take_back(self, now: float, it: _Worker, tasks: list[Task]) -> None:
         """What a living worker was sent, and will not begin, waits again."""
         for task in tasks:
             task.attempts -= 1
@@ -945,6 +937,9 @@ class Core:
                 if task.session.worker is it:
                     heappush(it.waiting, (task.number, task))
         self._give_back(tasks)
+        for task in tasks:
+            if task.session is not None and task.session.worker is None:  # refused since: nothing else sees to it
+                self._seek(now, task.session, _not_held(it))
 
     def _recall(self, now: float, it: _Worker) -> None:
         """An operation takes longer than what was sent behind it can wait."""
@@ -1094,21 +1089,34 @@ class Core:
         )
         for session in theirs:
             self._unbind(session)
-            first = _first(session)
-            if session.grave is not None:
-                self._lose(now, session, session.grave.kind, session.grave.reason)
-            elif first is not None and first.closes:
-                session.waiting.clear()
-                self._settle(first)
-                self._effects.append(Resolve(first, None))
-            elif session.affinity == "strict":
-                self._lose(now, session, SessionLost, reason)
-            elif first is not None:
-                homeless.append(session)
-        homeless.sort(key=lambda session: session.waiting[0].number, reverse=True)
-        for session in homeless:
-            self._queue.appendleft(session.waiting[0])
-            self._want_growth(session.waiting[0].since)
+            first = self._displace(now, session, reason)
+            if first is not None:
+                homeless.append(first)
+        for first in sorted(homeless, reverse=True):
+            self._queue.appendleft(first)
+            self._want_growth(first.since)
+
+    def _displace(self, now: float, session: _Session, reason: str) -> Task | None:
+        """A session has no worker any more: it is over, or goes on elsewhere, with the operation that is returned."""
+        first = _first(session)
+        if session.grave is not None:
+            self._lose(now, session, session.grave.kind, session.grave.reason)
+        elif first is not None and first.closes:
+            session.waiting.clear()
+            self._settle(first)
+            self._effects.append(Resolve(first, None))
+        elif session.affinity == "strict":
+            self._lose(now, session, SessionLost, reason)
+        else:
+            return first
+        return None
+
+    def _seek(self, now: float, session: _Session, reason: str) -> None:
+        """The same while its worker lives, and may hold more of it: nothing goes out until all that is back."""
+        first = self._displace(now, session, reason)
+        if first is not None and not session.sent:
+            self._queue.appendleft(first)
+            self._want_growth(first.since)
 
     def _is_astray(self, session: _Session) -> bool:
         """Whether its entry names a worker that there is not: nobody would ever take what waited for that one."""
@@ -1141,28 +1149,18 @@ class Core:
     def _refused(self, now: float, it: _Worker, task: Task) -> None:
         """A worker does not hold the epoch that an operation was sent under, and has not run it.
 
-        It will refuse what else it was sent under that epoch; until all that is back, nothing of the session goes out.
+        It will refuse what else it was sent under that epoch, or return it.
         """
         session = task.session
         assert session is not None  # noqa: S101 - only an epoch is refused
         if session.worker is it and session.epoch == task.epoch:
             self._unbind(session)
         task.attempts -= 1
-        if task.closes:
-            self._settle(task)
-            self._effects.append(Resolve(task, None))
-        elif session.affinity == "strict" or session.grave is not None:
-            reason = f"its worker {it.pid} does not hold its state"
-            self._fail(now, task, SessionLost(task.key, reason, pid=it.pid, epoch=task.epoch))
-            self._lose(now, session, SessionLost, reason)
-        elif task.deadline_at <= now:
+        if task.deadline_at <= now:
             self._fail_late(now, task, started=task.attempts > 0, pid=None)
         else:
             self._give_back([task])
-            first = _first(session)
-            if first is not None and not session.sent:
-                self._queue.appendleft(first)
-                self._want_growth(first.since)
+        self._seek(now, session, _not_held(it))
 
     # --- workers ------------------------------------------------------------------------------------------------
 
@@ -1383,6 +1381,10 @@ class Core:
     def _maybe_finish(self, now: float) -> None:
         """Once the pool is closing and nothing is left to resolve, every worker is asked to leave."""
         if self._phase != "open" and not self._unresolved:
+            if self._phase == "closing":  # its sessions end with it: none is lost
+                for session in self._sessions.values():
+                    self._unbind(session)
+                self._sessions.clear()
             for it in list(self._workers.values()):
                 if it.doom is None and it.state != "stopping":
                     if it.state == "starting":
@@ -1427,6 +1429,10 @@ class Core:
 def _seen(it: _Worker) -> State:
     """Whoever is doomed is on its way out, whatever it was at."""
     return it.state if it.doom is None else "stopping"
+
+
+def _not_held(it: _Worker) -> str:
+    return f"its worker {it.pid} does not hold its state"
 
 
 def _home(task: Task) -> _Worker | None:

@@ -66,8 +66,11 @@ class PoolSaturated(SessionPoolError):
     """
 
     def __init__(self, what: str, limit: int) -> None:
-        advice = "raise max_queue, or offer less" if what == "queue" else "close sessions, or raise Sessions.max_count"
-        super().__init__(f"the pool holds {limit} of its {what} and takes no more: {advice}")
+        if what == "queue":
+            words = f"as many operations wait as may ({limit}): raise max_queue, or offer less"
+        else:
+            words = f"as many sessions are open as may be ({limit}): close some, or raise Sessions.max_count"
+        super().__init__(words)
         self.what = what
         self.limit = limit
 
@@ -85,11 +88,19 @@ class WorkerDied(SessionPoolError):
         reason: why the worker was lost: `it died`, `it was stopped for 1.0 s`, …
     """
 
-    def __init__(self, reason: str, *, pid: int | None, exit: str, attempts: int) -> None:  # noqa: A002 - a field
+    def __init__(
+        self,
+        reason: str,
+        *,
+        pid: int | None,
+        exit: str,  # noqa: A002 - a field
+        attempts: int,
+        idempotent: bool = False,
+    ) -> None:
+        advice = "Restarts.max_retries allows no more" if idempotent else "declare it idempotent to have it run again"
         super().__init__(
             f"worker {pid} was lost while it held the operation: {reason} ({exit}). The operation was taken up "
-            f"{attempts} time{'s' if attempts > 1 else ''} and may have had effects; declare it idempotent to have it "
-            "run again"
+            f"{attempts} time{'s' if attempts > 1 else ''} and may have had effects; {advice}"
         )
         self.reason = reason
         self.pid = pid

@@ -52,10 +52,10 @@ def send_with_fds(sock: socket.socket, message: bytes, fds: Sequence[int]) -> No
     sock.sendmsg([message], ancillary)
 
 
-def receive_with_fds(sock: socket.socket, size: int, flags: int = 0) -> tuple[bytes, list[int]]:
+def receive_with_fds(sock: socket.socket, size: int) -> tuple[bytes, list[int]]:
     """One message and the descriptors that came with it; an empty message is the end of the stream."""
     room = socket.CMSG_SPACE(_MOST_FDS * _FD_SIZE)
-    message, ancillary, _, _ = sock.recvmsg(size, room, flags | socket.MSG_CMSG_CLOEXEC)
+    message, ancillary, _, _ = sock.recvmsg(size, room, socket.MSG_CMSG_CLOEXEC)
     fds = array.array("i")
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:

@@ -19,8 +19,8 @@ _WORD: Final = struct.Struct("<Q")
 
 _BESIDE: Final = 1
 
-_LARGE: Final = 1 << 16
-"""From where on a pickler hands a bytes object on as it is, where it is asked to."""
+_UNCOPIED: Final = 1 << 16
+"""From which size on a pickler hands a bytes object on as it is, where it is asked to."""
 
 _LONGEST_LINE: Final = 2000
 
@@ -39,7 +39,7 @@ def dump_call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[
     """
     has_large = False
     for value in args:
-        if type(value) is bytes and len(value) >= _LARGE:
+        if type(value) is bytes and len(value) >= _UNCOPIED:
             has_large = True
     return _dump((function, args, kwargs), "the operation", has_large)
 
@@ -67,7 +67,7 @@ def dump(value: Any, what: str) -> tuple[Buffer, ...]:
     Raises:
         NotPicklable: it does not pickle; the cause is what its pickling raised.
     """
-    return _dump(value, what, type(value) is bytes and len(value) >= _LARGE)
+    return _dump(value, what, type(value) is bytes and len(value) >= _UNCOPIED)
 
 
 def _dump(value: Any, what: str, has_large: bool) -> tuple[Buffer, ...]:

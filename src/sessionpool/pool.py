@@ -121,7 +121,8 @@ class SessionPool(Executor):
                 restarts=restarts,
             )
         except InvalidSettings as error:
-            problems += error.problems
+            # What was not given is as max_workers, and is not to blame beside it.
+            problems += [it for it in error.problems if min_workers is not None or not it.startswith("min_workers")]
         if problems or settings is None:
             raise InvalidSettings(tuple(problems))
         first: Sequence[Any] = (
@@ -200,7 +201,7 @@ class SessionPool(Executor):
 
     def workers(self) -> tuple[WorkerInfo, ...]:
         """Every worker that is not gone."""
-        return self._runtime.workers()  # type: ignore[no-any-return]
+        return self._runtime.workers()
 
     def wait_for(self, predicate: Callable[[Snapshot], bool], timeout: float | None = None) -> Snapshot:
         """Wait until a snapshot pleases: it is shown to the predicate now, and after every transition.

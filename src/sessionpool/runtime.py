@@ -43,7 +43,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
 from itertools import chain
-from typing import Any, Final
+from typing import Final
 
 from sessionpool import kernel, payload, progress
 from sessionpool.core import (
@@ -63,7 +63,7 @@ from sessionpool.core import (
     Task,
 )
 from sessionpool.errors import MalformedFrame, NotUnpicklable, PoolBroken, PoolClosed, SessionPoolError
-from sessionpool.events import Event, Snapshot
+from sessionpool.events import Event, Snapshot, WorkerInfo
 from sessionpool.future import PoolFuture
 from sessionpool.nursery import Ended, Forked, Gone, Imported, ImportFailed, NotForked, Nursery, Threads
 from sessionpool.settings import Settings
@@ -104,7 +104,10 @@ _LONGEST_S: Final = 3600.0
 
 
 class Port:
-    """The pool's end of one worker. `Runtime`'s lock guards all of it but `decoder`, which is its reader's."""
+    """The pool's end of one worker.
+
+    `Runtime`'s lock guards all of it but `decoder`, `inbox` and `is_in_hand`, which are its reader's, whoever that is.
+    """
 
     __slots__ = (
         "armed",
@@ -358,7 +361,7 @@ class Runtime:
         with self._lock:
             return self._core.snapshot()
 
-    def workers(self) -> Any:
+    def workers(self) -> tuple[WorkerInfo, ...]:
         """Every worker that is not gone."""
         self._refuse_foreign()
         with self._lock:
@@ -415,16 +418,15 @@ class Runtime:
         """Do what is to be done, but for what runs user code: that is returned, to be done without the lock."""
         later: list[Resolve | Drop] = []
         for effect in effects:
-            kind = type(effect)
-            if kind is Send:
-                self._send(effect)  # type: ignore[arg-type]
-            elif kind is Resolve or kind is Drop:
-                future = effect.task.payload  # type: ignore[union-attr]
+            if isinstance(effect, Send):
+                self._send(effect)
+            elif isinstance(effect, (Resolve, Drop)):
+                future = effect.task.payload
                 future.port = None
                 future.effect = effect
-                later.append(effect)  # type: ignore[arg-type]
-            elif kind is Publish:
-                self._outbox.append(effect.event)  # type: ignore[union-attr]
+                later.append(effect)
+            elif isinstance(effect, Publish):
+                self._outbox.append(effect.event)
             elif isinstance(effect, Start):
                 later += self._perform(self._start(effect.worker))
             elif isinstance(effect, Forget):
@@ -1030,6 +1032,8 @@ class Runtime:
 
     def _bury(self, port: Port) -> None:
         """A worker is surely gone: first the answers that it left, and only then how far it had come."""
+        if port.pidfd is not None:
+            kernel.kill(port.pidfd)  # or it might go on with what is given to another one now
         while not port.is_ended and self._receive(port, None):
             pass
         with self._lock:

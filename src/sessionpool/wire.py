@@ -29,7 +29,9 @@ _SUMS: Final = struct.Struct("<II")
 _HEADER: Final = struct.Struct("<IIIHHQQQQQ")
 SUMS_SIZE: Final = _SUMS.size
 HEADER_SIZE: Final = _HEADER.size
-_LARGE: Final = RECEIVE
+_OWN_MEMORY: Final = RECEIVE
+"""From which size on a body that is not all there is received into memory of its own."""
+
 _crc32 = zlib.crc32
 _pack_fields = _FIELDS.pack
 _pack_sums = _SUMS.pack
@@ -135,11 +137,6 @@ class Decoder:
         self._crc = 0
         self._torn: MalformedFrame | None = None
 
-    @property
-    def is_between_frames(self) -> bool:
-        """Whether every byte so far belongs to a frame that was given."""
-        return not self._held and self._body is None
-
     def feed(self, data: Buffer) -> Iterable[Frame]:
         """The frames that are whole with these bytes; each is verified when it is asked for.
 
@@ -182,7 +179,7 @@ class Decoder:
                 after = start + header[5]
                 self._verify(header, view, at, end)
                 if after > end:
-                    if header[5] < _LARGE:
+                    if header[5] < _OWN_MEMORY:
                         break
                     self._begin_large(header, view[start:])
                     return

@@ -24,6 +24,7 @@ from sessionpool.wire import (
     encode,
     encode_parts,
 )
+from tests.unit.sessionpool.fuzz import is_between_frames
 
 INCARNATION: Final = 7
 LIMIT: Final = 3 * RECEIVE
@@ -54,7 +55,7 @@ def read(pieces: list[bytes], into_room: bool) -> tuple[list[Told], bool, bool]:
         except MalformedFrame:
             refused = True
     assert not refused or decoder.room() is None
-    return frames, refused, refused or decoder.is_between_frames
+    return frames, refused, refused or is_between_frames(decoder)
 
 
 def give(decoder: Decoder, piece: bytes, into_room: bool) -> Iterator[Frame]:

@@ -66,6 +66,13 @@ def test_invalid_settings_are_a_value_error() -> None:
     assert issubclass(InvalidSettings, ValueError)
 
 
+def test_a_number_that_was_not_given_is_not_blamed(open_pool: Open) -> None:
+    with pytest.raises(InvalidSettings) as caught:
+        open_pool(ready=False, max_workers=0)
+
+    assert [problem.split(":")[0] for problem in caught.value.problems] == ["max_workers"]
+
+
 def test_nothing_is_started_where_the_settings_make_no_sense(open_pool: Open) -> None:
     threads = threading.enumerate()
 

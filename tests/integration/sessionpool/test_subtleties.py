@@ -112,14 +112,17 @@ def test_nothing_of_a_pool_outlives_its_process_though_a_child_that_python_is_no
 
 
 def test_a_deadline_is_not_kept_by_chance(open_pool: Open, hold: Hold) -> None:
-    pool = open_pool(max_workers=1, timing=Timing(stall_s=100.0))  # so that workers are seldom looked at
+    pool = open_pool(max_workers=1, timing=Timing(stall_s=100.0))
+    it = pool._runtime
     hold(pool)
-    began = time.monotonic()
+    it._sample_s = 2 * LONG_S  # so that no look at the workers finds by chance what is late
+    it._ring()
+    assert until(lambda: it._sleeps_until > time.monotonic() + LONG_S)
+    looked_at = it._sampled_at
 
-    for _ in range(20):
-        failure(pool.options(deadline=0.05).submit(deeds.echo, 1), DeadlineExceeded)
+    failure(pool.options(deadline=0.05).submit(deeds.echo, 1), DeadlineExceeded)
 
-    assert time.monotonic() - began < 4.0  # one second if none is; ten if each is found by a look at the workers
+    assert it._sampled_at == looked_at
 
 
 # --- user code ------------------------------------------------------------------------------------------------------
@@ -196,6 +199,19 @@ def test_an_answer_that_was_received_and_not_taken_by_who_was_interrupted_is_tak
     it._ring()
 
     assert wait([future], LONG_S / 3).done
+
+
+def test_a_worker_that_is_taken_for_dead_does_nothing_any_more(one_worker: SessionPool, hold: Hold) -> None:
+    it = one_worker._runtime
+    ((future, guest),) = hold(one_worker)
+    (port,) = it._ports.values()
+    with it._lock:
+        port.exit, port.is_dead = "as is believed", True
+
+    it._ring()
+
+    assert failure(future, WorkerDied).pid == guest.pid
+    assert is_gone(guest.pid)
 
 
 # --- standstills ----------------------------------------------------------------------------------------------------

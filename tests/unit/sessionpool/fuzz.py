@@ -216,6 +216,11 @@ def give(decoder: Decoder, piece: bytes) -> Iterator[Frame]:
         piece = piece[size:]
 
 
+def is_between_frames(decoder: Decoder) -> bool:
+    """Whether every byte so far belongs to a frame that was given: it holds none."""
+    return not decoder._held and decoder._body is None
+
+
 def read(decoder: Decoder, pieces: list[bytes]) -> tuple[list[Told], str]:
     """What a reader gives, and how it ends."""
     frames: list[Told] = []
@@ -229,7 +234,7 @@ def read(decoder: Decoder, pieces: list[bytes]) -> tuple[list[Told], str]:
             given = list(decoder.feed(encode(Kind.READY, INCARNATION)))
             raise AssertionError(f"a stream that was refused went on with {given}") from None
         return frames, "refused"
-    return frames, "between" if decoder.is_between_frames else "unfinished"
+    return frames, "between" if is_between_frames(decoder) else "unfinished"
 
 
 def _to_pool(chance: random.Random) -> tuple[int, str]:

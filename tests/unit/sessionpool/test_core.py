@@ -362,6 +362,13 @@ def test_an_idempotent_operation_is_tried_as_often_as_it_may_be(retries: int) ->
     assert record.outcome.attempts == record.executed == retries + 1
 
 
+def test_who_has_declared_an_operation_idempotent_is_not_advised_to() -> None:
+    it = world(1, restarts=Restarts(max_retries=0))
+    record = submitted(it, idempotent=True)
+    it.die(began(it, record))
+    assert "declare" not in str(record.outcome)
+
+
 def test_what_comes_back_goes_before_what_waits() -> None:
     it = world(1)
     first, second = submitted(it), submitted(it)
@@ -483,7 +490,7 @@ def broken(it: World, count: int) -> None:
     for number in range(count):
         worker = next(worker for worker in it.workers.values() if worker.phase == "wanted")
         it.fail_to_start(worker, f"words {number}")
-        if it.core.broken is None:
+        if not it.core.snapshot().broken:
             it.advance(it.core.due - it.now)
 
 
@@ -505,8 +512,9 @@ def test_a_broken_pool_refuses_what_comes() -> None:
 def test_a_broken_pool_keeps_the_last_five_words() -> None:
     it = world(1, up=False, restarts=Restarts(max_failures=7))
     broken(it, 7)
-    assert it.core.broken is not None
-    assert it.core.broken.last_words == tuple(f"words {number}" for number in range(2, 7))
+    with pytest.raises(PoolBroken) as caught:
+        it.core.refuse_if_closed()
+    assert caught.value.last_words == tuple(f"words {number}" for number in range(2, 7))
 
 
 def test_a_pool_with_a_worker_left_is_not_broken() -> None:
@@ -514,7 +522,7 @@ def test_a_pool_with_a_worker_left_is_not_broken() -> None:
     it.fork(it.workers[1])
     it.ready(it.workers[1])
     broken(it, 1)
-    assert it.core.broken is None
+    assert not it.core.snapshot().broken
     assert it.core.snapshot().ready == 1
 
 
@@ -522,7 +530,7 @@ def test_a_pool_without_operations_that_is_closing_does_not_break() -> None:
     it = world(1, up=False, restarts=Restarts(max_failures=1))
     it.shutdown()
     it.fail_to_start(it.workers[1])
-    assert (it.core.broken, it.core.is_over) == (None, True)
+    assert (it.core.snapshot().broken, it.core.is_over) == (False, True)
 
 
 def test_a_worker_that_is_not_ready_in_time_is_killed() -> None:
@@ -1154,6 +1162,24 @@ def test_a_driver_that_gives_up_leaves_nobody_waiting() -> None:
     assert it.core.is_over
 
 
+def test_no_session_is_lost_by_a_pool_that_is_closed_in_peace() -> None:
+    it = world(2, observed=True)
+    for key in ("ann", "bob"):
+        it.work(holder(it, submitted(it, key=key)))
+    it.shutdown()
+    it.settle()
+    assert not [told for told in it.told if "lost" in str(told)]
+
+
+def test_a_session_whose_worker_dies_while_the_pool_closes_is_lost() -> None:
+    it = world(2, observed=True)
+    worker = began(it, submitted(it, key="ann"))
+    began(it, submitted(it))
+    it.shutdown()
+    it.die(worker)
+    assert [effect.event.what for effect in effects(it, Publish) if effect.event.subject == "session"] == ["lost"]
+
+
 # --- what can be seen -------------------------------------------------------------------------------------------------
 
 
@@ -1616,3 +1642,61 @@ def test_a_death_takes_no_session_along_that_lives_elsewhere_by_now() -> None:
     one.worker, other.worker = other.worker, home
     it.die(it.workers[home.number])
     assert "a" in it.core._sessions
+
+
+@pytest.mark.parametrize("seen", [False, True])
+@pytest.mark.parametrize(("affinity", "executed"), [("strict", [0, 1, 0]), ("restart", [1, 1, 1]), ("hint", [1, 1, 1])])
+def test_what_comes_back_of_a_session_that_was_refused_meanwhile_is_resolved(
+    affinity: Any, executed: list[int], seen: bool
+) -> None:
+    it = world(1)
+    taught(it)
+    it.work(holder(it, submitted(it, key="ann", affinity=affinity, cost="quick")))
+    worker = began(it, submitted(it, cost="quick"))
+    records = [submitted(it, key=key, affinity=affinity if key else None, cost="quick") for key in ("ann", None, "ann")]
+    it.finish(worker)
+    it.deliver(worker)
+    assert worker.held == records
+    it.forget_all(worker)
+    it.begin(worker)
+    it.deliver(worker)
+    it.begin(worker)
+    it.pause(0.021)
+    it.tick()
+    if seen:
+        it.see_recall(worker)
+    it.settle()
+    assert [record.executed for record in records] == executed
+
+
+def test_what_waits_behind_an_operation_that_was_refused_too_late_goes_elsewhere() -> None:
+    it = world(2)
+    worker = holder(it, submitted(it, key="ann", affinity="restart"))
+    it.work(worker)
+    it.forget_all(worker)
+    submitted(it, key="ann", affinity="restart", deadline_s=0.3)
+    it.begin(worker)
+    behind = submitted(it, key="ann", affinity="restart")
+    it.advance(0.3)
+    it.deliver(worker)
+    it.settle()
+    assert behind.executed == 1
+
+
+def test_a_session_is_closed_behind_what_was_refused_and_runs_again() -> None:
+    it = world(1)
+    taught(it)
+    it.work(holder(it, submitted(it)))
+    it.work(holder(it, submitted(it, key="ann", affinity="restart", cost="quick")))
+    worker = began(it, submitted(it, cost="quick"))
+    records = [submitted(it, key="ann", affinity="restart", cost="quick"), submitted(it, key="ann", closes=True)]
+    it.finish(worker)
+    it.deliver(worker)
+    assert worker.held == records
+    it.forget_all(worker)
+    while it.begin(worker):
+        pass
+    it.deliver(worker)
+    it.settle()
+    assert [record.executed for record in records] == [1, 0]
+    assert worker.epochs == set()

@@ -136,6 +136,55 @@ class Lives(RuleBasedStateMachine):
         if sees:
             self.world.see_recall(it)
 
+    @precondition(lambda self: self.worker(0))
+    @rule(
+        which=WHICH,
+        keys=st.lists(st.none() | KEYS, min_size=2, max_size=8),
+        affinity=AFFINITIES,
+        lost=WHICH,
+        count=st.integers(1, 8),
+        idle=st.booleans(),
+    )
+    def refuse_a_part(
+        self, which: int, keys: list[str | None], affinity: Any, lost: int, count: int, idle: bool
+    ) -> None:
+        """Of what a worker was sent at once, it does not hold the session of some; others idle when that is told."""
+        for key in keys:
+            self.world.submit(key=key, affinity=affinity if key else None, cost="quick")
+        self.everybody_works(1000)
+        self.burst(which, keys, affinity, idempotent=False)
+        it = self.busy(which)
+        assert it is not None
+        self.world.forget_one(it, lost)
+        while self.world.begin(it) | self.world.finish(it):
+            pass
+        for other in list(self.world.workers.values()) if idle else ():
+            if other is not it:
+                self.world.work(other)
+        self.world.deliver(it, count)
+
+    @precondition(lambda self: self.worker(0))
+    @rule(which=WHICH, took_ns=st.sampled_from([240_000, 450_000]), count=st.integers(2, 6), answered=st.booleans())
+    def return_all(self, which: int, took_ns: int, count: int, answered: bool) -> None:
+        """All that a worker holds in advance is recalled, which is as much as it may hold; it is slow to see that."""
+        it = self.worker(which)
+        assert it is not None
+        self.world.submit(cost=f"{took_ns} ns")
+        self.everybody_works(took_ns)
+        for other in list(self.world.workers.values()):
+            self.world.submit(cost="quick")
+            self.world.begin(other)
+        for _ in range(count):
+            self.world.submit(cost=f"{took_ns} ns")
+        self.finish(which, Kind.RESULT)
+        self.deliver(which, 8)
+        self.world.begin(it)
+        self.world.advance(0.021)
+        if answered:
+            self.world.finish(it, took_ns)
+            self.world.deliver(it)
+        self.world.see_recall(it)
+
     @rule(key=KEYS)
     def close_session(self, key: str) -> None:
         self.world.submit(key=key, closes=True)
@@ -240,6 +289,24 @@ class Lives(RuleBasedStateMachine):
         else:
             self.world.stop(it)
 
+    @precondition(lambda self: self.worker(0))
+    @rule(which=WHICH, looks=st.integers(0, 3), arrives=st.booleans(), seconds=st.sampled_from([0.3, 0.8]))
+    def go_on_between_two_looks(self, which: int, looks: int, arrives: bool, seconds: float) -> None:
+        """A worker that was seen stopped answers, and is stopped again before anybody looks."""
+        it = self.busy(which)
+        assert it is not None
+        self.world.begin(it)
+        self.world.stop(it)
+        self.world.advance(0.25 * looks, looks=True)
+        if it.number not in self.world.workers or it.is_killed:
+            return
+        self.world.go_on(it)
+        self.world.finish(it)
+        if arrives:
+            self.world.deliver(it)
+        self.world.stop(it)
+        self.world.advance(seconds, looks=True)
+
     @precondition(lambda self: self.world.settings.recycling.memory_bytes)
     @rule(which=WHICH)
     def grow_large(self, which: int) -> None:
@@ -300,6 +367,7 @@ Lives.TestCase.settings = profile(
     max_examples=EXAMPLES or 200,
     stateful_step_count=50,
     derandomize=not EXAMPLES,
+    report_multiple_bugs=False,
     database=None,
     deadline=None,
     suppress_health_check=list(HealthCheck),

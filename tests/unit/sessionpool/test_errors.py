@@ -113,13 +113,14 @@ def test_who_knows_the_standard_librarys_errors_catches_ours(kind: type[Exceptio
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (PoolSaturated("queue", 3), "raise max_queue"),
-        (PoolSaturated("sessions", 3), "Sessions.max_count"),
+        (PoolSaturated("queue", 3), "as many operations wait as may (3): raise max_queue"),
+        (PoolSaturated("sessions", 3), "as many sessions are open as may be (3): close some"),
         (SessionLost("k", "why"), "close()"),
         (SessionExpired("k", "why"), "Sessions.ttl_s"),
         (SessionUnknown("k", "why"), "pool.session(key)"),
         (FrameTooLarge("result", 20, 10), "raise max_frame_bytes"),
         (WorkerDied("it died", pid=1, exit="?", attempts=1), "declare it idempotent"),
+        (WorkerDied("it died", pid=1, exit="?", attempts=3, idempotent=True), "Restarts.max_retries"),
         (WorkerDied("it died", pid=1, exit="?", attempts=1), "1 time "),
         (WorkerDied("it died", pid=1, exit="?", attempts=2), "2 times "),
         (DeadlineExceeded(deadline_s=1, started=False, pid=None), "never started"),

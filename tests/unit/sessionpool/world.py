@@ -450,8 +450,6 @@ class World:
             did = False
             for it in list(self.workers.values()):
                 self.go_on(it)
-                if it.went_on_from is not None:
-                    self.look(it)
                 if it.is_killed or it.has_left or it.has_failed:
                     self.die(it, exit_="exit status 0")
                     did = True
@@ -465,6 +463,9 @@ class World:
                     did |= it.recall_due < math.inf
                     self.see_recall(it)
                     did |= self.work(it)
+                    if it.went_on_from is not None:
+                        self.look(it)
+                        did = True
             if did:
                 continue
             if not self.open_records and (not self.is_shut or self.core.is_over):
@@ -499,7 +500,7 @@ class World:
         return effects
 
     def _step(self, method: str, **arguments: Any) -> None:
-        was_broken = self.core.broken
+        was_broken = self.core.snapshot().broken
         said = (method, self.now, arguments)
         self.script.append(said)
         try:
@@ -508,7 +509,7 @@ class World:
             self.told.append(repr(refusal))
             raise
         self.told += map(_in_words, self.effects)
-        if self.core.broken is not None and was_broken is None and not self.was_given_up:
+        if self.core.snapshot().broken and not was_broken and not self.was_given_up:
             assert not [it for it in self.workers.values() if it.phase == "up" and not it.is_asked_to_stop], (
                 "it broke with a worker left"
             )
@@ -705,7 +706,7 @@ class World:
                 assert not task.closes, "the end of a session failed"
                 assert not record.executed or task.idempotent, "an operation that ran failed as if it had not"
             case PoolBroken():
-                assert self.core.broken is not None
+                assert self.core.snapshot().broken
             case PoolClosed():
                 assert self.is_immediate
                 assert isinstance(record.place, int), "an operation that waited was failed"
@@ -753,13 +754,13 @@ class World:
         living = len(workers) - leaving - draining
         assert living <= self.settings.max_workers, f"{living} workers"
         can_grow = self.settings.min_workers < self.settings.max_workers and living < self.settings.max_workers
-        if can_grow and not leaving and self.core.broken is None:
+        if can_grow and not leaving and not seen.broken:
             waiting = any(one.place == "waiting" and one.task.key is None for one in self.open_records.values())
             assert not waiting or self.core.due < math.inf, "operations wait, and the pool is not going to grow"
 
 
 def _gives_back(frame: Frame, record: Record) -> bool:
-    return frame.kind in (Kind.REFUSED, Kind.RETURNED) and any(frame is one for one in record.answers)
+    return frame.kind in (Kind.REFUSED, Kind.RETURNED, Kind.FORGOTTEN) and any(frame is one for one in record.answers)
 
 
 def _in_words(effect: Effect) -> Any:
