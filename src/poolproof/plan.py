@@ -488,7 +488,7 @@ def _misshapen(content: dict[str, Any]) -> Iterator[str]:
     load = scenario.get("load")
     if isinstance(load, dict):
         load = scenario["load"] = dict(load)
-        yield from _each(load, "scenario.load.steps", "steps", Step, {"rate": 0.0, "seconds": 0.0})
+        yield from _each(load, "scenario.load.steps", "steps", Step, {"rate": 0.0, "seconds": 1e9})
         yield from _each(load, "scenario.load.placed", "placed", Placed, {"at_s": 0.0, "kind": ""})
 
 
@@ -505,6 +505,11 @@ def _each(home: dict[str, Any], where: str, key: str, kind: type[Value], harmles
             yield f"{where}[{number}]{named}: {error}"
             entries[number] = harmless
 
+
+_NEEDS_POOL: Final = frozenset({"probe-before", "load", "drain", "probe-after", "close"})
+
+MOST_SPREAD: Final = 5.0
+"""The largest sigma of service times that means anything: by then they differ by factors of hundreds."""
 
 MAX_OPERATIONS: Final = 20_000_000
 """The most that one plan may offer: what fits in the memory of a machine like ours."""
@@ -536,21 +541,48 @@ def problems(plan: Plan) -> list[str]:
             f"scenario.load: about {expected:,.0f} operations, the most is {MAX_OPERATIONS:,}: lower the rate or the "
             "seconds"
         )
+    if not load.steps:
+        found.append("scenario.load: steps is empty: expected one or more")
+    if not 0 <= load.warm_up <= MAX_OPERATIONS:
+        found.append(f"scenario.load: warm_up = {load.warm_up}: expected a number of operations")
+    if not 0 <= load.service_s < math.inf:
+        found.append(f"scenario.load: service_s = {load.service_s:g}: expected a time of 0 or more")
     if plan.workers < 1:
         found.append(f"workers = {plan.workers}: expected one or more")
+    if plan.layer not in (1, 2, 3):
+        found.append(f"layer = {plan.layer}: expected 1, 2 or 3")
+    if any(not 0 <= ms < math.inf for ms in plan.service_ms.values()):
+        found.append("service_ms: expected times of 0 or more")
+    if not 0 <= plan.service_spread <= MOST_SPREAD:
+        found.append(f"service_spread = {plan.service_spread:g}: expected 0 to {MOST_SPREAD:g}")
+    found += _out_of_order(scenario.stages)
     found += [f"scenario.examines: unknown promise {name!r}" for name in scenario.examines if name not in PROMISES]
     for number, spec in enumerate(scenario.faults):
-        found += [f"scenario.faults[{number}] ({spec.kind}): {what}" for what in _senseless(spec, load.seconds)]
-        if plan.layer != 1 and (spec.kind not in REAL or spec.target not in ("worker", "parent")):
-            found.append(
-                f"scenario.faults[{number}] ({spec.kind} {spec.target}): only layer 1 can do that, and this "
-                f"is a plan for layer {plan.layer}"
-            )
+        found += [f"scenario.faults[{number}] ({spec.kind}): {what}" for what in faulty(spec, plan.layer)]
+        if spec.at_s > load.seconds:
+            told = f"at_s = {spec.at_s:g}: the load is over after {load.seconds:g} s"
+            found.append(f"scenario.faults[{number}] ({spec.kind}): {told}")
     found += _clashes(scenario.faults)
     return found
 
 
-def _senseless(spec: FaultSpec, window_s: float) -> Iterator[str]:
+def _out_of_order(stages: tuple[Stage, ...]) -> Iterator[str]:
+    """The stages for which no pool is open."""
+    is_open = False
+    if not stages:
+        yield "scenario.stages is empty: expected one or more"
+    for number, stage in enumerate(stages):
+        if stage in _NEEDS_POOL and not is_open:
+            yield f"scenario.stages[{number}]: {stage!r} needs a pool, and none is open: put 'open' before it"
+        is_open = stage == "open" or (is_open and stage in _NEEDS_POOL and stage != "close")
+
+
+def faulty(spec: FaultSpec, layer: int = 1) -> list[str]:
+    """Everything in a fault by itself that makes no sense on a layer, each in a few words."""
+    return list(_senseless(spec, layer))
+
+
+def _senseless(spec: FaultSpec, layer: int) -> Iterator[str]:
     for name in ("at_s", "for_s", "amount", "patience_s", "count", "share"):
         if not 0 <= getattr(spec, name) < math.inf:
             yield f"{name} = {getattr(spec, name):g}: expected 0 or more"
@@ -570,8 +602,12 @@ def _senseless(spec: FaultSpec, window_s: float) -> Iterator[str]:
         yield "amount is missing: expected seconds"
     if spec.kind == "slow" and spec.amount <= 1:
         yield f"amount = {spec.amount:g}: expected a factor above 1"
-    if spec.at_s > window_s:
-        yield f"at_s = {spec.at_s:g}: the load is over after {window_s:g} s"
+    if layer == 1 and spec.target == "parent":
+        yield "layer 1 simulates no process that the pool is in: use layer 2 or 3"
+    if layer != 1 and (spec.kind not in REAL or spec.target not in ("worker", "parent")):
+        yield f"only layer 1 can do that to the {spec.target}, and this is a plan for layer {layer}"
+    if layer != 1 and spec.coincide not in ("in-flight", "idle"):
+        yield f"coincide = {spec.coincide}: only layer 1 can see that, and this is a plan for layer {layer}"
 
 
 def _clashes(faults: tuple[FaultSpec, ...]) -> Iterator[str]:

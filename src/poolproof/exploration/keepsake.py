@@ -6,6 +6,7 @@ from string import Template
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from poolproof import plan as plans
 from poolproof.checks import Evidence, Verdict, judge
@@ -32,7 +33,15 @@ def test_$name() -> None:
 ''')
 
 
-class Keepsake(msgspec.Struct, frozen=True, kw_only=True):
+class _Around(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    schema: str = SCHEMA
+    promise: str
+    seed: int
+    said: str
+    digest: str
+
+
+class Keepsake(_Around, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A plan that broke a promise, as it is kept.
 
     Attributes:
@@ -43,11 +52,6 @@ class Keepsake(msgspec.Struct, frozen=True, kw_only=True):
         plan: as small as it could be made.
     """
 
-    schema: str = SCHEMA
-    promise: str
-    seed: int
-    said: str
-    digest: str
     plan: Plan
 
 
@@ -84,8 +88,8 @@ def replay(path: Path) -> Replayed:
         UsageError: there is no such file, or it is none of this version; everything that is wrong with it is told.
     """
     kept = read(path)
-    find_core(kept.plan.target.name)
-    history = simulate(kept.plan)
+    # By its name: what a stranger's file says of where the target lives is not run.
+    history = simulate(replace(kept.plan, target=find_core(kept.plan.target.name)))
     finding = next(it for it in judge(history) if it.promise == kept.promise)
     return Replayed(
         promise=kept.promise,
@@ -108,17 +112,42 @@ def read(path: Path) -> Keepsake:
             raise msgspec.ValidationError(
                 f"it is of version {found!r}, this program reads {SCHEMA!r}; replay it with the version that wrote it"
             )
-        plan = plans.convert(content.pop("plan", None))
-        if plan.layer != 1:
-            raise msgspec.ValidationError(f"it is a plan for layer {plan.layer}, and only layer 1 repeats itself")
-        kept = msgspec.convert({**content, "plan": plan}, Keepsake)
-        if kept.promise not in plan.scenario.examines:
-            raise msgspec.ValidationError(f"its plan does not examine {kept.promise!r}")
+        return _convert(content)
     except OSError as error:
         raise UsageError(f"{path}: it can't be read: {error.strerror}") from error
     except msgspec.DecodeError as error:
         raise UsageError(f"{path}: {error}") from error
-    return kept
+    except RecursionError as error:
+        raise UsageError(f"{path}: it is nested too deeply to be a plan") from error
+
+
+def _convert(content: dict[str, Any]) -> Keepsake:
+    """A kept plan, or everything that is wrong with it, of the plan and of what is around it."""
+    wrong: list[str] = []
+    plan: Plan | None = None
+    try:
+        plan = plans.convert(content.get("plan"))
+    except msgspec.ValidationError as error:
+        wrong.append(str(error))
+    try:
+        around = msgspec.convert({key: value for key, value in content.items() if key != "plan"}, _Around)
+    except msgspec.ValidationError as error:
+        wrong.append(str(error))
+    else:
+        if plan is not None and plan.layer != 1:
+            wrong.append(f"it is a plan for layer {plan.layer}, and only layer 1 repeats itself")
+        if around.promise not in _examined(content.get("plan")):
+            wrong.append(f"its plan does not examine {around.promise!r}")
+        if plan is not None and not wrong:
+            return Keepsake(plan=plan, **msgspec.structs.asdict(around))
+    raise msgspec.ValidationError("; ".join(wrong))
+
+
+def _examined(plan: Any) -> list[Any]:
+    """The promises that a plan examines, whatever else is wrong with it."""
+    scenario = plan.get("scenario") if isinstance(plan, dict) else None
+    examines = scenario.get("examines") if isinstance(scenario, dict) else None
+    return examines if isinstance(examines, list) else []
 
 
 _WIDTH: Final = 150

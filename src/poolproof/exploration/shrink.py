@@ -146,7 +146,9 @@ def _weaker_loads(load: Load) -> Iterator[Load]:
     if load.burst > 1:
         yield replace(load, burst=1)
     if any(step.rate for step in load.steps):
-        yield replace(load, steps=tuple(replace(step, rate=step.rate / 2) for step in load.steps))
+        yield replace(load, steps=tuple(replace(step, rate=0.0, to=None) for step in load.steps))
+        if load.steps and max(step.rate for step in load.steps) > _LOWEST_RATE:
+            yield replace(load, steps=tuple(replace(step, rate=step.rate / 2) for step in load.steps))
         if len(load.steps) > 1:
             for number in range(len(load.steps)):
                 yield replace(load, steps=load.steps[:number] + load.steps[number + 1 :])
@@ -178,3 +180,4 @@ def _weaker_faults(spec: FaultSpec) -> Iterator[FaultSpec]:
 
 _DIRECTED: Final = frozenset({"partition", "delay", "duplicate", "corrupt", "truncate"})
 _SHORTEST_S: Final = 0.01
+_LOWEST_RATE: Final = 1.0

@@ -1,6 +1,7 @@
 """The client of a simulated pool: what it sends, what its workers obey, and how it all ends, written down at once."""
 
 from collections.abc import Callable
+from itertools import count
 from typing import Any, Final
 
 from poolproof.history import Outcome, Phase
@@ -13,6 +14,8 @@ from sessionpool.wire import Frame, Kind
 
 _RESULT: Final = int(Kind.RESULT)
 _ERROR: Final = int(Kind.ERROR)
+
+_FIRST_PID: Final = 100_001
 
 Ended = Callable[[int, Any], object]
 """Told an operation, and what its future would be set to: a result, an exception, or None where it was cancelled."""
@@ -37,6 +40,7 @@ class Client:
         self.ended: Ended | None = None
         self._timeline = timeline
         self._commands: list[Command] = []
+        self._pids = count(_FIRST_PID)
 
     def prepare(self, kind: int, phase: Phase, command: Command, **terms: int) -> int:
         """An operation is going to be sent; its number.
@@ -92,6 +96,10 @@ class Client:
     def finished(self, row: int, command: Command) -> None:
         """An execution is over."""
         self.record.ended(row, command)
+
+    def new_pid(self) -> int:
+        """The number of a process that is about to be."""
+        return next(self._pids)
 
     def born(self, process: Process) -> None:
         """There is a process."""

@@ -65,7 +65,7 @@ class Conductor:
             self._open += 1
             # A stream of its own, by what it is and not by its place: leaving one out does not reshuffle the others.
             chance = random.Random(f"poolproof fault {self._seed} {spec.kind} {spec.at_s!r}")
-            begin = origin + round(spec.at_s * SECOND_NS)
+            begin = origin - self._timeline.ahead + round(spec.at_s * SECOND_NS)
             injection = _Injection(number, spec, chance, begin + round(spec.patience_s * SECOND_NS))
             self._timeline.at(begin, self._attempt, injection)
 
@@ -79,10 +79,12 @@ class Conductor:
             self._harm_starts(injection)
         elif spec.kind in ON_AFFINITY:
             self._harm_affinity(injection)
-        else:
+        elif spec.kind == "jump-clock":
             self._timeline.jump(round(spec.amount * SECOND_NS))
             self._write(injection, None, self._timeline.now, "yes", f"the clock went forward by {spec.amount:g} s")
             self._over()
+        else:
+            self._missed(injection, "inapplicable", "layer 1 simulates no such thing")
 
     # --- workers ------------------------------------------------------------------------------------------------
 
@@ -98,7 +100,7 @@ class Conductor:
         if wanted and len(fitting) >= wanted:
             injection.chance.shuffle(fitting)
             self._strike(injection, fitting[:wanted])
-        elif self._timeline.now < injection.give_up:
+        elif self._timeline.elapsed < injection.give_up:
             self._timeline.after(_HUNT_NS, self._attempt, injection)
         elif not live:
             self._missed(injection, "pool-dead", "no worker was alive")
@@ -204,7 +206,7 @@ class Conductor:
             why = f"of {len(harmed)} sessions"
             self._write(injection, None, begin, "yes", why, sessions=tuple(sorted(harmed)))
             self._over()
-        elif self._timeline.now < injection.give_up:
+        elif self._timeline.elapsed < injection.give_up:
             self._timeline.after(_HUNT_NS, self._attempt, injection)
         else:
             self._missed(injection, "no", "no session was open of which nothing waited")
@@ -239,7 +241,7 @@ class Conductor:
         )
         self.last_heal = max(self.last_heal, end or self._timeline.now)
 
-    def _missed(self, injection: "_Injection", effective: Literal["no", "pool-dead"], why: str) -> None:
+    def _missed(self, injection: "_Injection", effective: Literal["no", "pool-dead", "inapplicable"], why: str) -> None:
         self._write(injection, None, self._timeline.now, effective, why)
         self._over()
 
@@ -302,8 +304,10 @@ def _slow(world: World, process: Process, spec: FaultSpec, chance: random.Random
 
 
 def _disconnect(world: World, process: Process, spec: FaultSpec, chance: random.Random) -> Heal:
+    was_cut = process.inward.is_closed and process.outward.is_closed
     world.cut(process)
-    return lambda: _Effect(True, "its connection was cut")
+    why = "its connection was cut already" if was_cut else "its connection was cut"
+    return lambda: _Effect(not was_cut, why)
 
 
 def _harm_wire(world: World, process: Process, spec: FaultSpec, chance: random.Random) -> Heal:

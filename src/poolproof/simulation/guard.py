@@ -14,13 +14,29 @@ class RealTimeError(RuntimeError):
     """Something under a virtual clock reached for the real world: its clock, its chance, or a wait."""
 
 
+_CLOCKS: Final = ("monotonic", "perf_counter", "process_time", "thread_time", "time")
 _FORBIDDEN: Final[tuple[tuple[Any, tuple[str, ...]], ...]] = (
-    (time, ("monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "time", "time_ns", "sleep")),
-    (random, ("random", "randrange", "randint", "getrandbits", "choice", "choices", "shuffle", "uniform", "sample")),
-    (os, ("urandom", "fork")),
+    (time, (*_CLOCKS, *(f"{name}_ns" for name in _CLOCKS), "clock_gettime", "clock_gettime_ns", "sleep")),
+    (
+        random,
+        (
+            *("random", "randrange", "randint", "getrandbits", "randbytes", "choice", "choices", "shuffle", "sample"),
+            *("uniform", "gauss", "normalvariate", "lognormvariate", "expovariate", "triangular", "betavariate"),
+            *("seed", "SystemRandom"),
+        ),
+    ),
+    (os, ("urandom", "getrandom", "fork")),
     (socket, ("socketpair", "create_connection")),
     (threading.Thread, ("start",)),
 )
+"""What can be refused: names that are looked up when they are used. The methods of `datetime` are none."""
+
+_TRUE: Final = [(home, name, getattr(home, name)) for home, names in _FORBIDDEN for name in names]
+
+_lock = threading.Lock()
+_inside: dict[int, int] = {}
+"""How often each thread is within. The lock guards it, and with it whether the names are replaced: they are as long as
+any thread is within, whichever of them came first or leaves last."""
 
 
 @contextlib.contextmanager
@@ -30,19 +46,26 @@ def no_real_world() -> Iterator[None]:
     Other threads, those of a test runner for example, are let alone.
     """
     mine = threading.get_ident()
-    before = [(home, name, getattr(home, name)) for home, names in _FORBIDDEN for name in names]
-    for home, name, true in before:
-        setattr(home, name, _refusing(mine, name, true))
+    with _lock:
+        if not _inside:
+            for home, name, true in _TRUE:
+                setattr(home, name, _refusing(name, true))
+        _inside[mine] = _inside.get(mine, 0) + 1
     try:
         yield
     finally:
-        for home, name, true in before:
-            setattr(home, name, true)
+        with _lock:
+            _inside[mine] -= 1
+            if not _inside[mine]:
+                del _inside[mine]
+            if not _inside:
+                for home, name, true in _TRUE:
+                    setattr(home, name, true)
 
 
-def _refusing(thread: int, name: str, true: Callable[..., Any]) -> Callable[..., Any]:
+def _refusing(name: str, true: Callable[..., Any]) -> Callable[..., Any]:
     def refuse(*args: Any, **kwargs: Any) -> Any:
-        if threading.get_ident() == thread:
+        if threading.get_ident() in _inside:
             raise RealTimeError(f"{name} was called while a world is simulated: its result would differ each time")
         return true(*args, **kwargs)
 

@@ -75,6 +75,12 @@ class Lab:
         wanted = {entry.kind for entry in plan.scenario.load.placed}
         if strange := sorted(wanted - workload.kinds.keys()):
             raise UsageError(f"the workload {plan.works_on!r} has no kind {strange[0]!r}, which the plan places")
+        if wrong := [
+            f"scenario.load.placed[{number}]: {list(entry.command)!r} is no scripted command"
+            for number, entry in enumerate(plan.scenario.load.placed)
+            if entry.command and not is_command(entry.command)
+        ]:
+            raise UsageError("; ".join(wrong))
         mix = {name: kind for name, kind in workload.kinds.items() if kind.weight > 0}
         placed = {name: _unweighted(kind) for name, kind in workload.kinds.items() if name in wanted - mix.keys()}
         self._kinds = {**mix, **placed}

@@ -67,7 +67,7 @@ class Marks:
         transitions: how often each of the pool's things went from one state to another: `worker: ready > busy`.
     """
 
-    __slots__ = ("_failed_starts", "_last", "_opened", "reached", "transitions")
+    __slots__ = ("_failed_starts", "_is_closing", "_last", "_opened", "reached", "transitions")
 
     def __init__(self) -> None:
         self.reached: Counter[str] = Counter()
@@ -75,6 +75,7 @@ class Marks:
         self._last: dict[tuple[str, object], str] = {}
         self._opened: set[object] = set()
         self._failed_starts = 0
+        self._is_closing = False
 
     def mark(self, state: str) -> None:
         """An interesting state was reached."""
@@ -99,6 +100,7 @@ class Marks:
         before = self._last.get(thing, "-")
         self.transitions[f"{subject}: {before} > {what}"] += 1
         self._last[thing] = what
+        self._is_closing |= (subject, what) == ("pool", "closing")
         if (state := _OF_EVENTS.get((subject, what))) is not None:
             self.mark(state)
         if subject == "worker":
@@ -117,7 +119,7 @@ class Marks:
             self._failed_starts = 0
         elif event.what == "stopping":
             # Neither as one too many, which is told just before, nor with all the others.
-            if self._last.get(("pool", 0)) not in ("shrinking", "closing"):
+            if not self._is_closing and self._last.get(("pool", 0)) != "shrinking":
                 self.mark("worker recycled")
             if self._last.get(("pool", 0)) == "shrinking":
                 del self._last["pool", 0]

@@ -30,6 +30,11 @@ class Meeting:
         self._guests.append(process)
         self.most = max(self.most, self.present)
 
+    def rejoin(self, process: Process) -> None:
+        """A worker that was stopped goes on."""
+        if self._is_over:
+            process.finish()
+
     def release(self) -> None:
         """All go, and whoever is still to come does not stay."""
         self._is_over = True

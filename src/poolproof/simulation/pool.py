@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from typing import Any, Final
 
 from poolproof.history import Phase
-from poolproof.plan import Claims, FaultSpec, Limits, Operation
+from poolproof.plan import Claims, FaultSpec, Limits, Operation, faulty
 from poolproof.pools import build_core, find_core
 from poolproof.simulation.client import Client
 from poolproof.simulation.faults import Conductor
@@ -86,7 +86,7 @@ class SimulatedPool:
         with no_real_world():
             accepted = client.send(self._world, op)
         if not accepted:
-            del self._futures[op]
+            self._futures.pop(op, None)
             error = future.exception(0)
             assert error is not None  # noqa: S101 - by the line before
             raise error
@@ -116,7 +116,13 @@ class SimulatedPool:
         return self.wait_for(lambda: all(future.done() for future in some), timeout_s)
 
     def inject(self, fault: FaultSpec) -> None:
-        """Plan a fault, `fault.at_s` from now."""
+        """Plan a fault, `fault.at_s` from now.
+
+        Raises:
+            ValueError: it makes no sense; everything that is wrong with it is told.
+        """
+        if wrong := faulty(fault):
+            raise ValueError(f"{fault.describe()}: {'; '.join(wrong)}")
         self._conductor.plan((fault,), self._timeline.now)
 
     def snapshot(self) -> Any:

@@ -90,6 +90,7 @@ class Process:
         "_remaining",
         "_row",
         "_sequence",
+        "_stops",
         "_token",
         "_until",
         "_watches",
@@ -139,6 +140,7 @@ class Process:
         """Which of the ends that are planned is still true: one that was put off bears another."""
         self._until = 0
         self._remaining = 0
+        self._stops = 0
 
     # --- what it is asked ---------------------------------------------------------------------------------------
 
@@ -252,7 +254,7 @@ class Process:
     def _plan_end(self, delay_ns: int) -> None:
         self._token += 1
         timeline = self._around.timeline
-        self._until = timeline.now + delay_ns
+        self._until = timeline.elapsed + delay_ns
         timeline.after(delay_ns, self._end, self._token)
 
     def _end(self, token: int) -> None:
@@ -298,25 +300,31 @@ class Process:
         """Everything takes so many times as long from now on, the rest of what it is at included."""
         self.slowness *= factor
         if self.at is not None and self._command[0] not in _ENDLESS:
-            left = self._until - self._around.timeline.now if self.stopped_at is None else self._remaining
+            left = self._until - self._around.timeline.elapsed if self.stopped_at is None else self._remaining
             self._remaining = max(0, round(left * factor))
             if self.stopped_at is None:
                 self._plan_end(self._remaining)
 
     def stop(self) -> None:
         """As by SIGSTOP."""
-        if self.stopped_at is None and not self.is_dead:
+        if self.is_dead:
+            return
+        self._stops += 1
+        if self.stopped_at is None:
             self.stopped_at = self._around.timeline.now
             self._token += 1
-            self._remaining = max(0, self._until - self._around.timeline.now)
+            self._remaining = max(0, self._until - self._around.timeline.elapsed)
 
     def go_on(self) -> None:
-        """As by SIGCONT."""
-        if self.stopped_at is None or self.is_dead:
+        """As by SIGCONT, once all that stopped it let it go on."""
+        self._stops = max(0, self._stops - 1)
+        if self.stopped_at is None or self.is_dead or self._stops:
             return
         self.stopped_at = None
         if self.at is None:
             self._go_on()
+        elif self._command[0] == "meet":
+            self._command[1].rejoin(self)
         elif self._command[0] not in _ENDLESS:
             self._plan_end(self._remaining)
 

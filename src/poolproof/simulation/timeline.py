@@ -20,14 +20,18 @@ Planned = tuple[int, int, Callable[..., object], tuple[Any, ...]]
 class Timeline:
     """The clock, and what is to happen when it comes to a moment.
 
+    There are two times. What takes a while is planned in the time that elapses; the clock shows that and whatever it
+    was set forward by, and is what everybody reads.
+
     Attributes:
-        now: ns, of a clock like CLOCK_MONOTONIC.
+        now: ns, what the clock shows, like CLOCK_MONOTONIC.
+        elapsed: ns, without the jumps of the clock.
     """
 
-    __slots__ = ("_agenda", "_planned", "now")
+    __slots__ = ("_agenda", "_planned", "elapsed", "now")
 
     def __init__(self) -> None:
-        self.now = BEGINNING
+        self.now = self.elapsed = BEGINNING
         self._agenda: list[Planned] = []
         self._planned = 0
 
@@ -38,31 +42,39 @@ class Timeline:
 
     @property
     def next(self) -> int:
-        """When the next event is due; `NEVER` where none is planned."""
+        """When the next event is due, in the time that elapses; `NEVER` where none is planned."""
         return self._agenda[0][0] if self._agenda else NEVER
 
+    @property
+    def ahead(self) -> int:
+        """By how many ns the clock is ahead of the time that has elapsed."""
+        return self.now - self.elapsed
+
     def at(self, moment: int, what: Callable[..., object], *args: Any) -> None:
-        """Plan `what(*args)` for a moment; one that has passed comes next."""
+        """Plan `what(*args)` for a moment of the time that elapses; one that has passed comes next."""
         self._planned += 1
         heappush(self._agenda, (moment, self._planned, what, args))
 
     def after(self, delay_ns: int, what: Callable[..., object], *args: Any) -> None:
         """Plan `what(*args)` for so many ns from now."""
         self._planned += 1
-        heappush(self._agenda, (self.now + delay_ns, self._planned, what, args))
+        heappush(self._agenda, (self.elapsed + delay_ns, self._planned, what, args))
 
     def step(self) -> None:
         """Go to the next event and let it happen."""
         moment, _, what, args = heappop(self._agenda)
-        if moment > self.now:
-            self.now = moment
+        self.pass_until(moment)
         what(*args)
 
+    def pass_until(self, moment: int) -> None:
+        """Let time elapse up to a moment at which nothing is planned before."""
+        if moment > self.elapsed:
+            self.now += moment - self.elapsed
+            self.elapsed = moment
+
     def jump(self, by_ns: int) -> None:
-        """Set the clock forward; what was to happen after a while from now still takes that while."""
+        """Set the clock forward; what takes a while still takes that while."""
         self.now += by_ns
-        # All moved alike: the order of the heap stays what it is.
-        self._agenda = [(moment + by_ns, number, what, args) for moment, number, what, args in self._agenda]
 
 
 def ns_not_before(seconds: float) -> int:

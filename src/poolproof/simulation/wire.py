@@ -108,7 +108,7 @@ class Stream:
         if self.harms or self.decoder is not None:
             self._send_harmed(frames)
             return
-        self._put(frames, self._timeline.now + LATENCY_NS)
+        self._put(frames, self._timeline.elapsed + LATENCY_NS)
 
     def heal(self, harm: Harm) -> None:
         """A harm is over; what a partition kept back goes on its way."""
@@ -116,7 +116,7 @@ class Stream:
         if not any(it.kind == "partition" for it in self.harms):
             held, self._held = self._held, []
             for parcel in held:
-                self._put(parcel, self._timeline.now + LATENCY_NS)
+                self._put(parcel, self._timeline.elapsed + LATENCY_NS)
 
     def drain(self) -> None:
         """Take what is still under way at once: its sender is gone, and the kernel has it all."""
@@ -156,7 +156,7 @@ class Stream:
             self._deliver(frames)
 
     def _send_harmed(self, frames: list[Frame]) -> None:
-        at = self._timeline.now + LATENCY_NS
+        at = self._timeline.elapsed + LATENCY_NS
         parcel: Any = frames
         for harm in self.harms:
             if harm.kind == "delay":

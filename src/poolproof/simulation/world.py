@@ -61,6 +61,9 @@ class Host(Protocol):
     def finished(self, row: int, command: Command) -> None:
         """An execution is over."""
 
+    def new_pid(self) -> int:
+        """The number of a process that is about to be; none is given twice in a run."""
+
     def born(self, process: Process) -> None:
         """There is a process."""
 
@@ -120,8 +123,7 @@ class World:
         """The workers that are to be forked, in order."""
         self._doomed: set[int] = set()
         """Those of them that were given up before they were forked."""
-        self._forks_from = timeline.now + IMPORT_NS
-        self._pids = 100_000
+        self._forks_from = timeline.elapsed + IMPORT_NS
         self._due = math.inf
         self._due_ns = NEVER
         self._ticks = 0
@@ -189,21 +191,22 @@ class World:
                 self._due = core.due
                 self._due_ns = NEVER if self._due == math.inf else ns_not_before(self._due)
             planned = timeline.next
-            if self._due_ns <= planned:
+            ahead = timeline.now - timeline.elapsed  # whatever happens may set the clock forward
+            if self._due_ns - ahead <= planned:
                 if self._due_ns > until:
                     break
                 self._tick()
-            elif planned > until:
+            elif planned + ahead > until:
                 break
             else:
                 timeline.step()
-        if timeline.now < until:
-            timeline.now = until
+        timeline.pass_until(until - timeline.ahead)
 
     def run_while(self, goes_on: Callable[[], bool], until: int) -> bool:
         """Let things happen as long as a condition holds, and up to a moment; whether it does not any more."""
         while goes_on():
-            following = min(self.timeline.next, NEVER if self.core.due == math.inf else ns_not_before(self.core.due))
+            due = NEVER if self.core.due == math.inf else ns_not_before(self.core.due)
+            following = min(self.timeline.next + self.timeline.ahead, due)
             if following > until:
                 self.run(until)
                 return not goes_on()
@@ -250,8 +253,7 @@ class World:
 
     def _tick(self) -> None:
         timeline = self.timeline
-        if self._due_ns > timeline.now:
-            timeline.now = self._due_ns
+        timeline.pass_until(self._due_ns - timeline.ahead)
         if timeline.now - self._ticked_at > _MOMENT_NS:
             self._ticked_at, self._ticks = timeline.now, 0
         self._ticks += 1
@@ -290,7 +292,7 @@ class World:
             self._looks = True
             self.timeline.after(self._look_ns, self._look)
         self._wanted[effect.worker] = None
-        at = max(self.timeline.now, self._forks_from) + FORK_NS
+        at = max(self.timeline.elapsed, self._forks_from) + FORK_NS
         self.timeline.at(at, self._fork, effect.worker)
 
     def _fork(self, number: int) -> None:
@@ -304,10 +306,10 @@ class World:
                 self._doomed.discard(number)
                 self.tell(self.core.start_failed, number, "no worker could be started: out of processes")
                 return
-        self._pids += 1
+        pid = self.host.new_pid()
         inward = Stream(self.timeline, "worker", number, self._inward(number), self._torn_inward(number))
         outward = Stream(self.timeline, "pool", number, self._outward(number), self._torn_outward(number))
-        process = Process(number, self._pids, self, inward, outward)
+        process = Process(number, pid, self, inward, outward)
         self.processes[number] = process
         self.host.born(process)
         delay = self._starts.randrange(*_UP_NS)
@@ -416,7 +418,7 @@ class World:
             process.die("how it ended is not known, for the pool's forkserver died too")
         unborn, self._wanted = list(self._wanted), {}
         self._doomed.clear()
-        self._forks_from = self.timeline.now + DEATH_NS + IMPORT_NS
+        self._forks_from = self.timeline.elapsed + DEATH_NS + IMPORT_NS
         self.timeline.after(DEATH_NS, self._lose_unborn, unborn)
         return victims
 

@@ -75,9 +75,29 @@ COMMANDS: Final[Mapping[str, Callable[..., Any]]] = {
 }
 
 
+_ARGUMENTS: Final[Mapping[str, tuple[type | tuple[type, ...], ...]]] = {
+    "answer": (object,),
+    "wait": ((int, float), object),
+    "fail": (str,),
+    "hang": (),
+    "garble": (object,),
+    "exit": (int,),
+    "allocate": (int,),
+}
+"""What each command takes."""
+
+
 def is_command(payload: Any) -> bool:
     """Whether a payload is one that `obey` takes: what layer 1 can simulate."""
-    return isinstance(payload, tuple) and bool(payload) and isinstance(payload[0], str) and payload[0] in COMMANDS
+    if not (isinstance(payload, tuple) and payload and isinstance(payload[0], str) and payload[0] in COMMANDS):
+        return False
+    name, *arguments = payload
+    kinds = _ARGUMENTS[name]
+    return (
+        len(arguments) == len(kinds)
+        and all(isinstance(value, kind) for value, kind in zip(arguments, kinds, strict=True))
+        and not (name in ("wait", "allocate") and arguments[0] < 0)
+    )
 
 
 def obey(payload: tuple[Any, ...], state: dict[str, Any]) -> Any:

@@ -101,7 +101,6 @@ def test_a_replay_of_another_history_says_so(tmp_path: Path) -> None:
     assert replay(keep(changed, tmp_path)).is_same is False
 
 
-@pytest.mark.xfail(strict=True, reason="keepsake.py:87: the name is looked up, and the factory in the file is called")
 def test_a_replay_calls_the_pool_that_its_name_says(tmp_path: Path) -> None:
     def forge(content: Any) -> None:
         content["plan"]["target"] = msgspec.to_builtins(Target(name="sessionpool", factory="os:getcwd"))
@@ -134,7 +133,6 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
     assert "it can't be read: Is a directory" in refusal(tmp_path)
 
 
-@pytest.mark.xfail(strict=True, raises=RecursionError, reason="keepsake.py:119: no DecodeError")
 def test_what_is_nested_without_end_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "kept.json"
     path.write_bytes(b"[" * 100_000)
@@ -206,7 +204,6 @@ def senseless_and_another_promise(content: Any) -> None:
     content["promise"] = "serves-fairly"
 
 
-@pytest.mark.xfail(strict=True, reason="keepsake.py:111: what is wrong is looked for in turns, up to the first")
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -149,7 +149,6 @@ def test_every_run_is_counted(asked: list[tuple[Plan, bool]]) -> None:
     assert 0 < shrinker.runs == len(asked) < 400
 
 
-@pytest.mark.xfail(strict=True, reason="shrink.py:149: a rate is halved until it is 0, more than a thousand times")
 def test_a_load_that_does_not_matter_is_soon_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     stub(monkeypatch, lambda plan, promise: True)
     shrinker = Shrinker(make_plan(rate=100, stages=("close-loaded",)), PROMISE)

@@ -186,7 +186,6 @@ def test_a_forkserver_without_workers_is_a_dead_pool() -> None:
     assert it.said == ["pool-dead"]
 
 
-@pytest.mark.xfail(strict=True, reason="faults.py:279: it says that it cut what another fault had cut before")
 def test_a_wire_that_is_cut_already_is_not_cut_again() -> None:
     it = Room(1)
     it.send("wait", 0.5, 1)
@@ -196,7 +195,6 @@ def test_a_wire_that_is_cut_already_is_not_cut_again() -> None:
     assert it.said == ["yes", "no"]
 
 
-@pytest.mark.xfail(strict=True, reason="faults.py:260: that it began nothing does not say that it was stopped")
 def test_a_stall_that_another_one_has_ended_was_not_found_stopped_to_the_end() -> None:
     it = Room(1)
     it.inject(kind="stall", count=1, coincide="any", for_s=0.1)
@@ -207,7 +205,6 @@ def test_a_stall_that_another_one_has_ended_was_not_found_stopped_to_the_end() -
     assert it.said[1] == ("no" if runs_on else "yes")
 
 
-@pytest.mark.xfail(strict=True, reason="faults.py: the pool's own process as a target sets the clock forward by 0 s")
 def test_what_layer_1_can_not_harm_takes_no_effect() -> None:
     it = Room(1)
     it.inject(kind="kill", target="parent")
@@ -420,7 +417,6 @@ def test_a_victim_that_fits_only_later_is_waited_for() -> None:
     assert (before, it.said) == ([], ["yes"])
 
 
-@pytest.mark.xfail(strict=True, reason="faults.py:69: `give_up` is a moment, which a jump of the clock passes")
 def test_a_fault_is_as_patient_as_it_says_though_the_clock_jumps() -> None:
     it = Room(1)
     it.inject(kind="jump-clock", target="pool", amount=30.0)

@@ -81,20 +81,17 @@ def test_an_option_that_there_is_not_is_refused() -> None:
         simulate(make_plan(colour="red"))
 
 
-@pytest.mark.xfail(strict=True, reason="lab.py:83: the commands of placed operations are not looked at")
 @pytest.mark.parametrize("command", [("wait",), ("wait", "", 1), ("meet", 3), ("frobnicate", 1), ("fail",), ("exit",)])
 def test_a_placed_command_that_no_worker_can_obey_is_refused(command: tuple[Any, ...]) -> None:
     with pytest.raises(UsageError):
         simulate(make_plan(placed=(placed(*command),)))
 
 
-@pytest.mark.xfail(strict=True, reason="faults.py:81: the fault is recorded as a jump of the clock that took effect")
 def test_the_death_of_the_pools_own_process_is_refused_or_has_no_effect() -> None:
     plan = make_plan(FaultSpec(kind="kill", target="parent", at_s=0.1), rate=50)
     assert problems(plan) or [fault.effective for fault in simulate(plan).faults] == ["no"]
 
 
-@pytest.mark.xfail(strict=True, reason="plan.py, problems: that the pool is opened before it is used is not examined")
 @pytest.mark.parametrize("stages", [(), ("load",), ("close", "open")])
 def test_stages_that_use_what_is_not_open_make_no_sense(stages: Any) -> None:
     assert problems(make_plan(stages=stages)) != []
@@ -131,7 +128,6 @@ def test_a_run_before_changes_nothing() -> None:
 # --- what is written down ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="record.py:119: lives are kept by pid, and each pool has the same pids")
 def test_every_life_is_written_down_where_a_pool_is_opened_again_and_again() -> None:
     history = simulate(make_plan(rate=50, stages=("cycles", "open", "load", "drain", "close")))
     lives = {(life.pid, life.start_time) for life in history.incarnations}
@@ -139,7 +135,6 @@ def test_every_life_is_written_down_where_a_pool_is_opened_again_and_again() -> 
     assert set(ran) <= lives
 
 
-@pytest.mark.xfail(strict=True, reason="record.py:124: an end is kept by pid, and each pool has the same pids")
 def test_no_life_ends_before_it_begins() -> None:
     stages: Any = ("open", "close", "open", "load", "drain")
     history = simulate(make_plan(rate=50, stages=stages))

@@ -251,7 +251,6 @@ def test_a_worker_that_is_recycled_after_another_was_one_too_many_is() -> None:
     assert marks.reached["worker recycled"] == 1
 
 
-@pytest.mark.xfail(strict=True, reason="marks.py:120: a pool that grows while it closes counts as one that does not")
 def test_a_worker_of_a_pool_that_grew_while_it_was_closing_is_not_recycled() -> None:
     marks = told(event("pool", "closing"), event("pool", "growing"), event("worker", "stopping", worker=1))
     assert "worker recycled" not in marks.reached

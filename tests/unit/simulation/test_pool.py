@@ -93,7 +93,6 @@ def test_a_pool_without_a_core_is_refused() -> None:
         SimulatedPool("loky")
 
 
-@pytest.mark.xfail(strict=True, raises=KeyError, reason="pool.py:89: `_settle` has taken the future out already")
 def test_a_closed_pool_refuses_with_its_own_error() -> None:
     pool = SimulatedPool()
     pool.close()
@@ -101,7 +100,6 @@ def test_a_closed_pool_refuses_with_its_own_error() -> None:
         give(pool, "answer", 7)
 
 
-@pytest.mark.xfail(strict=True, raises=KeyError, reason="pool.py:89: `_settle` has taken the future out already")
 def test_a_full_pool_refuses_with_its_own_error() -> None:
     pool = SimulatedPool(workers=1, max_queue=1)
     give(pool, "wait", 1.0, 7)
@@ -109,7 +107,6 @@ def test_a_full_pool_refuses_with_its_own_error() -> None:
         give(pool, "wait", 1.0, 7)
 
 
-@pytest.mark.xfail(strict=True, reason="pool.py:118: what `plan.problems` finds senseless is not refused")
 @pytest.mark.parametrize(
     "spec",
     [

@@ -333,7 +333,6 @@ def test_a_worker_that_was_slow_for_a_while_is_as_quick_as_before() -> None:
     assert it.ends == {0: 250 * MS, 1: 350 * MS}
 
 
-@pytest.mark.xfail(strict=True, reason="process.py:306: `_until` is a moment, which a jump of the clock passes")
 def test_a_worker_that_is_stopped_after_the_clock_has_jumped_keeps_what_is_left_of_its_operation() -> None:
     it = at_work()
     it.timeline.jump(30 * SECOND_NS)
@@ -344,7 +343,6 @@ def test_a_worker_that_is_stopped_after_the_clock_has_jumped_keeps_what_is_left_
     assert it.ends == {0: 31 * SECOND_NS + TENTH}
 
 
-@pytest.mark.xfail(strict=True, reason="process.py:296: `_until` is a moment, which a jump of the clock passes")
 def test_a_worker_is_not_made_quicker_by_being_made_slow_after_the_clock_has_jumped() -> None:
     it = at_work()
     it.timeline.jump(30 * SECOND_NS)
@@ -476,7 +474,6 @@ def test_who_comes_late_does_not_stay() -> None:
     assert list(meet(meeting).ends) == [0]
 
 
-@pytest.mark.xfail(strict=True, reason="meeting.py:37: a guest that is stopped when it is over stays for ever")
 def test_a_guest_that_was_stopped_when_it_was_over_goes_when_it_goes_on() -> None:
     meeting = Meeting()
     it = meet(meeting)

@@ -101,7 +101,6 @@ def test_what_is_sent_after_a_delay_was_healed_neither_overtakes_nor_hurries_wha
     assert (it.numbers, it.moments) == ([1, 2], [due, due])
 
 
-@pytest.mark.xfail(strict=True, reason="wire.py:133: `_last` and what is under way do not move with the clock")
 def test_what_is_delayed_takes_as_long_as_it_would_though_the_clock_jumps() -> None:
     it, harm = harmed("delay", 1.0)
     it.send(1)
