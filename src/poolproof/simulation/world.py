@@ -35,6 +35,10 @@ _UP_NS: Final = (2_000_000, 10_000_000)
 _CUT_NS: Final = 100_000_000
 """How long a worker whose wire is cut may take to end by itself."""
 
+_LATE: Final = 0.1
+_LATE_NS: Final = 1_000_000
+"""How often whoever reads for the pool is busy when an answer arrives, and for how long at most."""
+
 _SETTLE_NS: Final = round(SETTLE_S * SECOND_NS)
 _SPIN: Final = 200
 _MOMENT_NS: Final = 1_000
@@ -119,6 +123,9 @@ class World:
         self._marks = marks
         self._starts = random.Random(f"{seed} starts")
         self._epochs = random.Random(f"{seed} epochs")
+        self._reader = random.Random(f"{seed} reader")
+        self._unread: dict[int, list[Frame]] = {}
+        """What has arrived from a worker, where whoever is to read it is late."""
         self._wanted: dict[int, None] = {}
         """The workers that are to be forked, in order."""
         self._doomed: set[int] = set()
@@ -401,6 +408,7 @@ class World:
         if process.number not in self.processes:
             return
         process.outward.drain()
+        self._read(process.number)
         del self.processes[process.number]
         self._give_back(process.number, lambda _: True)
         self.tell(self.core.exited, process.number, started=process.begun, exit=process.exit)
@@ -447,22 +455,40 @@ class World:
 
     def _outward(self, number: int) -> Callable[[list[Frame]], None]:
         def deliver(frames: list[Frame]) -> None:
-            if frames[0].kind == _FAILED:
-                self.tell(self.core.doom, number, str(frames[0].body))
-                return
-            if self._marks is not None:
-                self._marks.frames(frames)
-            for frame in frames:
-                if frame.kind in _GIVES_BACK:
-                    self._give_back(number, partial(int.__eq__, frame.sequence))
-            self.tell(self.core.replied, number, frames)
+            unread = self._unread.get(number)
+            if unread is not None:
+                unread += frames
+            elif self._reader.random() < _LATE:
+                self._unread[number] = [*frames]
+                self.timeline.after(self._reader.randrange(_LATE_NS), self._read, number)
+            else:
+                self._take(number, frames)
 
         return deliver
+
+    def _read(self, number: int) -> None:
+        """Whoever reads for the pool has come, late, and finds together what arrived one after the other."""
+        if number in self._unread:
+            self._take(number, self._unread.pop(number))
+
+    def _take(self, number: int, frames: list[Frame]) -> None:
+        last = frames[-1]
+        answers = frames[:-1] if last.kind == _FAILED else frames  # who has failed says no more
+        if answers and number in self.processes:
+            if self._marks is not None:
+                self._marks.frames(answers)
+            for frame in answers:
+                if frame.kind in _GIVES_BACK:
+                    self._give_back(number, partial(int.__eq__, frame.sequence))
+            self.tell(self.core.replied, number, answers)
+        if last.kind == _FAILED:
+            self.tell(self.core.doom, number, str(last.body))
 
     def _torn_outward(self, number: int) -> Callable[[MalformedFrame], None]:
         def torn(error: MalformedFrame) -> None:
             if self._marks is not None:
                 self._marks.mark("frame rejected")
+            self._read(number)
             self.tell(self.core.doom, number, str(error))
 
         return torn
@@ -479,7 +505,7 @@ class World:
                     is_stopped=process.stopped_at is not None,
                     memory=process.memory,
                     progress=(process.begun, process.answered),
-                    is_silent=True,
+                    is_silent=process.number not in self._unread,
                 )
         if self.processes or self._wanted:
             self.timeline.after(self._look_ns, self._look)
