@@ -128,7 +128,7 @@ def explore(
         watcher(whole.seeds, seeds, len({seed for seed, _ in whole.broken}))
         if until_first and whole.broken:
             break
-    chosen = list(_choose(sorted(whole.broken)))[: 1 if until_first else MOST_KEPT]
+    chosen = _choose(sorted(whole.broken))[: 1 if until_first else MOST_KEPT]
     failures = tuple(_shrunk(found, layer, chosen, jobs, report))
     missed = tuple(state for state in SOMETIMES if state not in whole.reached) if layer == 1 else ()
     return Exploration(
@@ -231,12 +231,12 @@ def _add(whole: _Seen, part: _Seen) -> None:
     whole.transitions = dict(Counter(whole.transitions) + Counter(part.transitions))
 
 
-def _choose(broken: list[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+def _choose(broken: list[tuple[int, str]]) -> list[tuple[int, str]]:
     """The failures in the order in which they are worth a look: one of each promise first, then the others."""
-    seen: set[str] = set()
-    first = [one for one in broken if not (one[1] in seen or seen.add(one[1]))]  # type: ignore[func-returns-value]
-    yield from first
-    yield from (one for one in broken if one not in first)
+    first: dict[str, tuple[int, str]] = {}
+    for failure in broken:
+        first.setdefault(failure[1], failure)
+    return [*first.values(), *(failure for failure in broken if failure not in first.values())]
 
 
 def _shrunk(

@@ -234,8 +234,8 @@ def _load(chance: random.Random, workers: int, window_s: float, service_ms: floa
     return Load(
         steps=steps,
         arrivals=chance.choice(("poisson", "constant")),
-        sessions=chance.choice((0, 2, 6)) if options and "max_queue" not in options else 0,
-        burst=chance.choice((1, 1, 3)),
+        sessions=chance.choice((0, 1, 2, 6)) if options and "max_queue" not in options else 0,
+        burst=chance.choice((1, 1, 3, 12)),
         # A worker that is ended for a deadline takes its strict sessions with it.
         deadline_s=chance.choice((0.0, 0.0, 0.03, 0.3)) if options.get("affinity") in ("restart", "hint") else 0.0,
         idempotent=chance.choice((0.0, 0.0, 0.5, 1.0)),
@@ -284,7 +284,7 @@ def examined(
         and not load.deadline_s
     )
     is_hopeless |= "start_s" in options and bool(kinds & {"slow-start", "jump-clock"})
-    if kinds - {"jump-clock"} and not is_hopeless:
+    if kinds and not is_hopeless:
         examined.append("contains-the-blast")
         examined += ["restores-capacity"] * ("probe-after" in stages)
         if "kill" in kinds:

@@ -32,6 +32,15 @@ class SansIO(Protocol):
     max_queue: int | None
     """How many operations may wait for a worker, by its documentation; None where it says nothing of that."""
 
+    workers: int
+    """How many workers it may have."""
+
+    is_strict: bool
+    """Whether a session that has lost its state is over, and never goes on with a fresh one."""
+
+    max_runs: int
+    """How often an idempotent operation may be run, if its workers die."""
+
     look_s: float
     """How often a worker is to be looked at."""
 

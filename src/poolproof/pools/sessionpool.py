@@ -81,7 +81,10 @@ class SessionPoolCore:
         arguments = _arguments(workers, options)
         least = arguments.pop("min_workers", workers)
         self._settings = Settings(min_workers=least, max_workers=workers, **arguments)
+        self.workers = workers
         self.max_queue = self._settings.max_queue
+        self.is_strict = self._settings.sessions.affinity == "strict"
+        self.max_runs = 1 + self._settings.restarts.max_retries
         self.look_s = min(self._settings.timing.stall_s / _LOOKS, 0.5)
 
     def make_core(self, chance: random.Random) -> Core:

@@ -1,5 +1,6 @@
 """The client of a simulated pool: what it sends, what its workers obey, and how it all ends, written down at once."""
 
+from collections import Counter
 from collections.abc import Callable
 from itertools import count
 from typing import Any, Final
@@ -10,6 +11,7 @@ from poolproof.simulation.record import Record
 from poolproof.simulation.timeline import Timeline
 from poolproof.simulation.world import StuckError, World
 from poolproof.workloads.scripted import ScriptedError
+from sessionpool.errors import WorkerDied
 from sessionpool.wire import Frame, Kind
 
 _RESULT: Final = int(Kind.RESULT)
@@ -31,15 +33,18 @@ class Client:
     Attributes:
         record: where it is all written down.
         unresolved: how many operations were sent and have no outcome.
+        max_runs: how often an idempotent operation may be run.
         ended: told of each operation that ends, where somebody wants to know.
     """
 
-    def __init__(self, timeline: Timeline) -> None:
+    def __init__(self, timeline: Timeline, max_runs: int) -> None:
         self.record = Record(timeline)
         self.unresolved = 0
         self.ended: Ended | None = None
         self._timeline = timeline
+        self.max_runs = max_runs
         self._commands: list[Command] = []
+        self._runs: Counter[int] = Counter()
         self._pids = count(_FIRST_PID)
 
     def prepare(self, kind: int, phase: Phase, command: Command, **terms: int) -> int:
@@ -91,6 +96,12 @@ class Client:
 
     def began(self, process: Process, op: int, state: State | None) -> int:
         """An operation begins; the row of its record."""
+        if self.record.idempotent[op]:
+            self._runs[op] += 1
+            if self._runs[op] > self.max_runs:
+                self.violated(
+                    "runs-at-most-once", f"operation {op} was run {self._runs[op]} times, {self.max_runs} may be"
+                )
         return self.record.began(process, op, state)
 
     def finished(self, row: int, command: Command) -> None:
@@ -129,9 +140,12 @@ class Client:
         elif isinstance(answer, Exception):
             end = answer
             record.resolve(op, Outcome.POOL_ERROR, end)
+            if isinstance(end, WorkerDied) and record.idempotent[op] and end.attempts < self.max_runs:
+                told = f"operation {op} may run {self.max_runs} times and was given up after {end.attempts}"
+                self.violated("survives-worker-death", told)
         else:
             end = NoAnswerError(f"operation {op} was resolved with {answer!r}")
-            record.resolve(op, Outcome.WRONG, end)
+            record.resolve(op, Outcome.WRONG)  # without an error, which would be the verification's own
         if self.ended is not None:
             self.ended(op, end)
 

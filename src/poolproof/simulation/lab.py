@@ -26,6 +26,7 @@ from poolproof.workloads.scripted import is_command
 _ATTEMPTS: Final = 3
 _LEAD_NS: Final = SECOND_NS // 20
 _SLACK_S: Final = 5.0
+_QUIET_NS: Final = SECOND_NS // 10
 _CYCLE_OPERATIONS: Final = 2
 _SHUTDOWN_OPERATIONS: Final = 10
 
@@ -60,7 +61,7 @@ class Lab:
         self._marks = marks
         self._pool = build_core(plan.target, plan.workers, plan.options)
         self._timeline = Timeline()
-        self._client = Client(self._timeline)
+        self._client = Client(self._timeline, self._pool.max_runs)
         self._record = self._client.record
         self._rng = payload_source(plan.seed)
         self._openings = 0
@@ -259,6 +260,9 @@ class Lab:
         self._begin("drain")
         self._drain_until(max(self._timeline.now, self._last_heal) + self._patience_ns())
         self._record.event("drained", "drain", self._client.unresolved)
+        if not self._client.unresolved:
+            self._opened.run(self._timeline.now + _QUIET_NS)
+            self._opened.ledger.leaks()
         self._end("drain")
 
     def _close(self, *, cancel: bool = False, backlog_s: float = 0.0) -> None:

@@ -43,10 +43,10 @@ class SimulatedPool:
 
     def __init__(self, target: str = "sessionpool", workers: int = 4, *, seed: int = 0, **options: Any) -> None:
         self._timeline = Timeline()
-        self._client = Client(self._timeline)
-        self._client.ended = self._settle
         self._futures: dict[int, SimulatedFuture] = {}
         self._pool = build_core(find_core(target), workers, options)
+        self._client = Client(self._timeline, self._pool.max_runs)
+        self._client.ended = self._settle
         self.claims: Claims = self._pool.claims
         self.marks = Marks()
         self._world = World(self._timeline, self._pool, f"poolproof world {seed} 1", self._client, self.marks)

@@ -80,6 +80,9 @@ class Process:
         at: what it is at; None between operations.
         slowness: how many times as long as usual everything takes.
         stopped_at: since when its process is stopped; None while it runs.
+        is_leaving: whether the pool has told it to leave.
+        was_harmed: whether any fault ever befell it, so that not everything can be expected of it.
+        idle_since: since when the pool has had nothing for it, as elapsed time.
     """
 
     __slots__ = (
@@ -98,8 +101,10 @@ class Process:
         "at",
         "begun",
         "exit",
+        "idle_since",
         "inward",
         "is_dead",
+        "is_leaving",
         "is_up",
         "memory",
         "number",
@@ -110,6 +115,7 @@ class Process:
         "start_time",
         "states",
         "stopped_at",
+        "was_harmed",
     )
 
     def __init__(self, number: int, pid: int, around: Surroundings, inward: Stream, outward: Stream) -> None:
@@ -128,6 +134,9 @@ class Process:
         self.memory = MEMORY
         self.is_up = False
         self.is_dead = False
+        self.is_leaving = False
+        self.was_harmed = False
+        self.idle_since = 0
         self.exit = ""
         self._watches: list[Watch] = []
         self._around = around
@@ -170,6 +179,7 @@ class Process:
 
     def watch(self, sent: Iterable[int]) -> "Watch":
         """What is in its hands (`sent`, begun or not), and from now on what comes into them."""
+        self.was_harmed = True
         watch = Watch(set(self.in_hand()), set(sent))
         self._watches.append(watch)
         return watch

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from poolproof.pools import SansIO
+from poolproof.simulation.ledger import Ledger
 from poolproof.simulation.marks import Marks
 from poolproof.simulation.process import KILLED, Command, Process, State
 from poolproof.simulation.timeline import NEVER, SECOND_NS, Timeline, ns_not_before
@@ -117,9 +118,7 @@ class World:
         self.processes: dict[int, Process] = {}
         """Those that the pool has not been told the end of, by their incarnation."""
         self.start_fault: StartFault | None = None
-        self.waiting = 0
-        """How many operations no worker was sent, as this world counts them."""
-        self._pool = pool
+        self.ledger = Ledger(timeline, pool, host, self.processes)
         self._marks = marks
         self._starts = random.Random(f"{seed} starts")
         self._epochs = random.Random(f"{seed} epochs")
@@ -136,8 +135,6 @@ class World:
         self._ticks = 0
         self._ticked_at = 0
         self._looks = False
-        self._held: dict[int, tuple[int, int]] = {}
-        """The operations that were sent and are not answered: each worker, and the sequence number there."""
         self._tasks: dict[int, Any] = {}
         """What each operation that is not resolved is to the core."""
         self._task = pool.make_task
@@ -156,32 +153,30 @@ class World:
             Exception: what the core raises at the client.
         """
         task = self._task(op, session=session, deadline_s=deadline_s, idempotent=idempotent)
-        waiting, limit = self.waiting, self._pool.max_queue
-        self.waiting += 1
+        ledger = self.ledger
+        before = ledger.waiting
+        ledger.submitted(op, session)
         try:
             effects = self.core.submit(self.timeline.now * 1e-9, task)
         except PoolSaturated as error:
-            self.waiting -= 1
-            if limit is not None and error.what == "queue" and waiting < limit:
-                self.host.violated("sheds-overload", f"refused an operation while {waiting} waited and {limit} may")
+            ledger.refused(op, as_too_much=error.what == "queue")
             if self._marks is not None:
                 self._marks.refused(error.what)
             raise
         except BaseException:
-            self.waiting -= 1
+            ledger.refused(op, as_too_much=False)
             raise
         self._tasks[op] = task
         if effects:
             self.perform(effects)
-        if limit is not None and self.waiting > max(limit, waiting):
-            self.host.violated("sheds-overload", f"took an operation while {waiting} waited, and {limit} may")
+        ledger.accepted(before)
 
     def withdraw(self, op: int) -> bool:
         """A client cancels an operation; whether it can, which is as long as no worker was sent it."""
         task = self._tasks.get(op)
-        if task is None or op in self._held:
+        if task is None or self.ledger.holds(op):
             return False
-        self.waiting -= 1
+        self.ledger.ended(op)
         del self._tasks[op]
         self.tell(self.core.withdraw, task)
         return True
@@ -250,8 +245,7 @@ class World:
                 _CARRY_OUT[kind](self, effect)
         for effect in later:
             op = effect.task.payload
-            if self._held.pop(op, None) is None:
-                self.waiting -= 1
+            self.ledger.ended(op)
             self._tasks.pop(op, None)
             if type(effect) is Drop:
                 self.host.dropped(op)
@@ -275,15 +269,10 @@ class World:
         process = self.processes.get(number)
         frames = []
         for task in tasks:
-            op = task.payload
-            self.waiting -= 1
-            self._held[op] = (number, task.sequence)
             kind = _FORGET if task.closes else _OPEN if task.opens else _CALL
-            frames.append(Frame(kind, number, task.sequence, task.epoch, 0, op))
+            frames.append(Frame(kind, number, task.sequence, task.epoch, 0, task.payload))
+        self.ledger.sent(number, tasks)
         if process is None:
-            self.host.violated(
-                "survives-worker-death", f"sent operation {tasks[0].payload} to worker {number}, which is gone"
-            )
             return
         if self._marks is not None and len(tasks) > 1:
             self._marks.mark("work sent in advance")
@@ -292,7 +281,7 @@ class World:
 
     def in_hands(self, number: int) -> list[int]:
         """The operations that a worker was sent and has not answered."""
-        return [op for op, (holder, _) in self._held.items() if holder == number]
+        return self.ledger.in_hands(number)
 
     def _start(self, effect: Start) -> None:
         if not self._looks:
@@ -309,6 +298,7 @@ class World:
         fault = self.start_fault
         if fault is not None:
             fault.met += 1
+            self.ledger.trouble_at = self.timeline.elapsed
             if fault.kind == "refuse-start":
                 self._doomed.discard(number)
                 self.tell(self.core.start_failed, number, "no worker could be started: out of processes")
@@ -336,6 +326,7 @@ class World:
             self.timeline.after(FORK_NS, self._be_up, process)
             return
         process.is_up = True
+        process.idle_since = self.timeline.elapsed
         self.tell(self.core.ready, process.number)
 
     def _fail(self, process: Process) -> None:
@@ -353,6 +344,7 @@ class World:
     def _stop(self, effect: Stop) -> None:
         process = self.processes.get(effect.worker)
         if process is not None:
+            process.is_leaving = True
             process.inward.send([Frame(int(Kind.STOP), effect.worker, 0, 0, 0, b"")])
 
     def _forget(self, effect: Forget) -> None:
@@ -369,15 +361,8 @@ class World:
     def _see_recall(self, process: Process, first: int, last: int) -> None:
         if process.number in self.processes:
             begun = process.begun
-            self._give_back(process.number, lambda sequence: first <= sequence <= last and sequence > begun)
+            self.ledger.given_back(process.number, lambda sequence: first <= sequence <= last and sequence > begun)
             self.tell(self.core.recalled, process.number, begun)
-
-    def _give_back(self, number: int, which: Callable[[int], bool]) -> None:
-        """A worker is done with operations that it has not answered: they wait, until they are sent or resolved."""
-        back = [op for op, (holder, sequence) in self._held.items() if holder == number and which(sequence)]
-        for op in back:
-            del self._held[op]
-        self.waiting += len(back)
 
     # --- processes ----------------------------------------------------------------------------------------------
 
@@ -402,6 +387,8 @@ class World:
     def died(self, process: Process, exit_: str) -> None:
         """The kernel tells the pool a little later."""
         self.host.gone(process)
+        if not process.is_up:
+            self.ledger.trouble_at = self.timeline.elapsed
         self.timeline.after(DEATH_NS, self._bury, process)
 
     def _bury(self, process: Process) -> None:
@@ -410,7 +397,7 @@ class World:
         process.outward.drain()
         self._read(process.number)
         del self.processes[process.number]
-        self._give_back(process.number, lambda _: True)
+        self.ledger.given_back(process.number, lambda _: True)
         self.tell(self.core.exited, process.number, started=process.begun, exit=process.exit)
         for tell in self._mourners.pop(process.number, ()):
             tell()
@@ -425,6 +412,7 @@ class World:
         for process in victims:
             process.die("how it ended is not known, for the pool's forkserver died too")
         unborn, self._wanted = list(self._wanted), {}
+        self.ledger.trouble_at = self.timeline.elapsed
         self._doomed.clear()
         self._forks_from = self.timeline.elapsed + DEATH_NS + IMPORT_NS
         self.timeline.after(DEATH_NS, self._lose_unborn, unborn)
@@ -479,7 +467,7 @@ class World:
                 self._marks.frames(answers)
             for frame in answers:
                 if frame.kind in _GIVES_BACK:
-                    self._give_back(number, partial(int.__eq__, frame.sequence))
+                    self.ledger.given_back(number, partial(int.__eq__, frame.sequence))
             self.tell(self.core.replied, number, answers)
         if last.kind == _FAILED:
             self.tell(self.core.doom, number, str(last.body))
@@ -507,6 +495,7 @@ class World:
                     progress=(process.begun, process.answered),
                     is_silent=process.number not in self._unread,
                 )
+        self.ledger.look(len(self._wanted))
         if self.processes or self._wanted:
             self.timeline.after(self._look_ns, self._look)
         else:

@@ -69,7 +69,7 @@ class Room:
         self, workers: int = 2, *, up: bool = True, limits: Limits = UNLIMITED, seed: int = 1, **options: Any
     ) -> None:
         self.timeline = Timeline()
-        self.client = Client(self.timeline)
+        self.client = Client(self.timeline, 3)
         self.record = self.client.record
         self.pool = SessionPoolCore(workers, **options)
         self.marks = Marks()
@@ -244,6 +244,9 @@ class ScriptedPool:
 
     claims = Claims()
     look_s = 1000.0
+    workers = 1
+    is_strict = False
+    max_runs = 1
 
     def __init__(self, script: dict[str, list[Any]], max_queue: int | None = None) -> None:
         self.max_queue = max_queue
@@ -271,7 +274,7 @@ class Doubled:
 
     def __init__(self, script: dict[str, list[Any]], max_queue: int | None = None) -> None:
         self.timeline = Timeline()
-        self.client = Client(self.timeline)
+        self.client = Client(self.timeline, 3)
         self.pool = ScriptedPool(script, max_queue)
         self.core = self.pool.core
         self.world = World(self.timeline, self.pool, "doubled", self.client)
