@@ -192,6 +192,7 @@ class Load(Value, frozen=True, kw_only=True, omit_defaults=True):
         sessions: how many sessions the operations are spread over; 0 for none.
         burst: how many operations of one session are due at once.
         deadline_s: within what time of being due the operations of the mix must have ended; 0 for no deadline.
+        deadline_share: of how many of them that is so.
         idempotent: which share of the mix is declared idempotent.
         placed: single operations of the workload, or of the kit's awkward one.
         warm_up: operations that are sent and drained before the measured window.
@@ -203,6 +204,7 @@ class Load(Value, frozen=True, kw_only=True, omit_defaults=True):
     sessions: int = 0
     burst: int = 1
     deadline_s: float = 0.0
+    deadline_share: float = 1.0
     idempotent: float = 0.0
     placed: tuple[Placed, ...] = ()
     warm_up: int = 8
@@ -531,8 +533,11 @@ def problems(plan: Plan) -> list[str]:
                 f"scenario.load.placed[{number}]: at_s = {entry.at_s:g}, deadline_s = {entry.deadline_s:g}: "
                 "expected times of 0 or more"
             )
-    if not 0 <= load.idempotent <= 1:
-        found.append(f"scenario.load: idempotent = {load.idempotent:g}: expected a share between 0 and 1")
+    found += [
+        f"scenario.load: {name} = {getattr(load, name):g}: expected a share between 0 and 1"
+        for name in ("idempotent", "deadline_share")
+        if not 0 <= getattr(load, name) <= 1
+    ]
     if load.burst < 1 or load.sessions < 0 or load.deadline_s < 0:
         found.append("scenario.load: burst below 1, or sessions or deadline_s below 0")
     expected = sum(step.operations for step in load.steps) + len(load.placed)

@@ -2,7 +2,7 @@
 
 `python -m tests.planted.hunt`, or with the names of a few. Each patch beside this file is a mistake that a tired
 engineer could make. It counts as found if exploration breaks a promise within so many seeds, if what it keeps has few
-faults, and if the kept plan breaks that promise again with the patch, to the byte, and keeps it without. The status is
+faults, and if the kept plan breaks that promise again with the patch, to the byte, and does not break it without. The status is
 1 where one was not found so.
 
 A patch that ends in `.missed` is a defect that exploration is known not to find. It is hunted only when it is named.
@@ -149,8 +149,8 @@ def _problems(planted: Path, folder: Path, kept: str, windows: int) -> Iterable[
     if _SAME not in broken.stdout:
         yield "replayed with the defect, the history is another one"
     whole = _poolproof(SOURCE, folder, "replay", kept)
-    if whole.returncode != 0:
-        yield f"replayed without the defect, the status is {whole.returncode} and not 0: {_evidence(whole.stdout)}"
+    if whole.returncode not in (0, 3):  # a small plan may be too small for a check to call anything kept
+        yield f"replayed without the defect, the status is {whole.returncode}: {_evidence(whole.stdout)}"
 
 
 def _evidence(told: str) -> str:

@@ -128,7 +128,7 @@ def explore(
         watcher(whole.seeds, seeds, len({seed for seed, _ in whole.broken}))
         if until_first and whole.broken:
             break
-    chosen = _choose(sorted(whole.broken))[: 1 if until_first else MOST_KEPT]
+    chosen = _choose(whole.broken)[: 1 if until_first else MOST_KEPT]
     failures = tuple(_shrunk(found, layer, chosen, jobs, report))
     missed = tuple(state for state in SOMETIMES if state not in whole.reached) if layer == 1 else ()
     return Exploration(
@@ -231,10 +231,14 @@ def _add(whole: _Seen, part: _Seen) -> None:
     whole.transitions = dict(Counter(whole.transitions) + Counter(part.transitions))
 
 
+_SAYS_LITTLE: Final = {"resolves-every-operation": 1, "closes-cleanly": 2}
+"""What most defects end in, and what tells least of them: looked at last."""
+
+
 def _choose(broken: list[tuple[int, str]]) -> list[tuple[int, str]]:
     """The failures in the order in which they are worth a look: one of each promise first, then the others."""
     first: dict[str, tuple[int, str]] = {}
-    for failure in broken:
+    for failure in sorted(broken, key=lambda one: (_SAYS_LITTLE.get(one[1], 0), one)):
         first.setdefault(failure[1], failure)
     return [*first.values(), *(failure for failure in broken if failure not in first.values())]
 

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 from msgspec.structs import replace
 
 from poolproof.checks import judge
+from poolproof.exploration.swarm import examined, is_fair
 from poolproof.plan import FaultSpec, Load, Plan, problems
 from poolproof.simulation import materialise, simulate
 
@@ -21,8 +22,18 @@ _T = TypeVar("_T")
 
 
 def breaks(plan: Plan, promise: str) -> bool:
-    """Whether a plan, carried out on layer 1, breaks a promise."""
-    return any(it.promise == promise and it.verdict == "broken" for it in judge(simulate(plan)))
+    """Whether a plan, carried out on layer 1, breaks a promise by the pool's fault.
+
+    What the world itself saw counts in any plan; what the checks say, in one from which they can tell.
+    """
+    if not is_fair(plan):
+        return False
+    history = simulate(plan)
+    if any(event.event == "violation" and event.stage == promise for event in history.lifecycle):
+        return True
+    scenario = plan.scenario
+    tells = promise in examined(scenario.stages, plan.options, scenario.load, scenario.faults)
+    return tells and any(it.promise == promise and it.verdict == "broken" for it in judge(history))
 
 
 class Shrinker:

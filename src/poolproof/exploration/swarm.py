@@ -183,6 +183,9 @@ _SHORT_LOOP_S: Final = 1.0
 _OVERFULL: Final = 10
 """How many times as much as may wait must come at the height of a load, for it to show what a full queue does."""
 
+_NOT_BOUNDED: Final = frozenset({"min_workers", "operations", "age_s"})
+"""Options with which a full queue says nothing of how much there is to do."""
+
 _OFTEN: Final = {"stop_s": 0.8, "stall_s": 0.4}
 """Options without which a state is rarely reached."""
 
@@ -214,7 +217,7 @@ def _options(chance: random.Random, workers: int, faults: tuple[FaultSpec, ...])
     if "shrink_s" in drawn:
         drawn["min_workers"] = 1
     if "max_queue" in drawn:
-        drawn = {name: value for name, value in drawn.items() if name not in ("min_workers", "operations", "age_s")}
+        drawn = {name: value for name, value in drawn.items() if name not in _NOT_BOUNDED}
     if any(spec.kind == "hang-start" for spec in faults):
         drawn.setdefault("start_s", 0.3)  # a minute by default, which is longer than anybody waits here
     return drawn
@@ -235,9 +238,10 @@ def _load(chance: random.Random, workers: int, window_s: float, service_ms: floa
         steps=steps,
         arrivals=chance.choice(("poisson", "constant")),
         sessions=chance.choice((0, 1, 2, 6)) if options and "max_queue" not in options else 0,
-        burst=chance.choice((1, 1, 3, 12)),
+        burst=chance.choice((1, 1, 3, 12) if service_ms > 1 else (1, 3, 12, 60)),
         # A worker that is ended for a deadline takes its strict sessions with it.
         deadline_s=chance.choice((0.0, 0.0, 0.03, 0.3)) if options.get("affinity") in ("restart", "hint") else 0.0,
+        deadline_share=chance.choice((1.0, 1.0, 0.3)),
         idempotent=chance.choice((0.0, 0.0, 0.5, 1.0)),
         warm_up=2,
     )
@@ -265,6 +269,31 @@ def _overlap(one: FaultSpec, other: FaultSpec) -> bool:
     return one.at_s < other.at_s + other.for_s and other.at_s < one.at_s + one.for_s
 
 
+def _has_sessions(load: Load) -> bool:
+    return bool(load.sessions) or any(entry.session >= 0 for entry in load.placed)
+
+
+def _has_deadlines(load: Load) -> bool:
+    return bool(load.deadline_s) or any(entry.deadline_s for entry in load.placed)
+
+
+def is_fair(plan: Plan) -> bool:
+    """Whether a plan asks of a pool nothing that its documentation does not promise: the rules that plans are drawn by.
+
+    A plan that is made smaller must stay among them, or its failure would be no fault of the pool's.
+    """
+    stages, options, load = plan.scenario.stages, plan.options, plan.scenario.load
+    kinds = {spec.kind for spec in plan.scenario.faults}
+    is_strict = options.get("affinity", "restart") == "strict"
+    return not (
+        ("hang-start" in kinds and "start_s" not in options)
+        or ("jump-clock" in kinds and "drain" not in stages)
+        or ("probe-after" in stages and not {"probe-before", "load", "drain"} <= set(stages))
+        or (is_strict and ("ttl_s" in options or _has_deadlines(load)))
+        or ("max_queue" in options and (options.keys() & _NOT_BOUNDED or _has_sessions(load)))
+    )
+
+
 def examined(
     stages: tuple[Stage, ...], options: dict[str, Any], load: Load, faults: tuple[FaultSpec, ...]
 ) -> tuple[str, ...]:
@@ -281,7 +310,7 @@ def examined(
         and all(spec.target != "forkserver" for spec in faults)
         and all(spec.for_s <= _SHORT_LOOP_S for spec in starts)
         and not options.keys() & {"operations", "age_s", "shrink_s"}
-        and not load.deadline_s
+        and not _has_deadlines(load)
     )
     is_hopeless |= "start_s" in options and bool(kinds & {"slow-start", "jump-clock"})
     if kinds and not is_hopeless:
@@ -291,13 +320,13 @@ def examined(
             examined.append("survives-worker-death")
     if "load" not in stages:
         return tuple(examined)
-    if load.sessions:
+    if _has_sessions(load):
         examined += ["isolates-sessions", "keeps-session-order"]
         is_kept = options.get("affinity") != "hint" and not options.keys() & {"ttl_s", "operations", "age_s"}
         examined += ["keeps-sessions-sticky"] * is_kept
-    elif not load.deadline_s and not kinds & _HOLDING_BACK:
+    elif not _has_deadlines(load) and not kinds & _HOLDING_BACK:
         examined.append("serves-fairly")
-    if load.deadline_s and not any(spec.kind == "jump-clock" and spec.amount > SHORT_S for spec in faults):
+    if _has_deadlines(load) and not any(spec.kind == "jump-clock" and spec.amount > SHORT_S for spec in faults):
         examined.append("honours-deadlines")
     height = max(step.operations for step in load.steps)
     if "max_queue" in options and not faults and height > _OVERFULL * options["max_queue"]:

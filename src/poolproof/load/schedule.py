@@ -120,17 +120,15 @@ def schedule(load: Load, kinds: Mapping[str, Kind], seed: int) -> Schedule:
         draw = stream(seed, "sessions").random
         bursts = np.fromiter((draw() for _ in range(int(burst[-1]) + 1)), dtype=np.float64)
         session = (bursts * load.sessions).astype(np.int32)[burst]
-    idempotent = np.zeros(count, dtype=np.uint8)
-    if load.idempotent:
-        draw = stream(seed, "idempotence").random
-        idempotent = (np.fromiter((draw() for _ in range(count)), dtype=np.float64) < load.idempotent).astype(np.uint8)
+    idempotent = _share(seed, "idempotence", load.idempotent, count).astype(np.uint8)
+    hurried = _share(seed, "deadlines", load.deadline_share, count) if load.deadline_s else np.zeros(count, dtype=bool)
 
     placed = load.placed
     due_s = np.concatenate([due_s, [one.at_s for one in placed]])
     order = np.argsort(due_s, kind="stable")
     kind = np.concatenate([kind, [names.index(one.kind) for one in placed]]).astype(np.uint8)
     session = np.concatenate([session, [one.session for one in placed]]).astype(np.int32)[order]
-    deadline_s = np.concatenate([np.full(count, load.deadline_s), [one.deadline_s for one in placed]])
+    deadline_s = np.concatenate([hurried * load.deadline_s, [one.deadline_s for one in placed]])
     idempotent = np.concatenate([idempotent, [one.idempotent for one in placed]]).astype(np.uint8)
     commands = {at: placed[row - count].command for at, row in enumerate(order.tolist()) if row >= count}
     return Schedule(
@@ -143,6 +141,14 @@ def schedule(load: Load, kinds: Mapping[str, Kind], seed: int) -> Schedule:
         idempotent=idempotent[order],
         commands={at: command for at, command in commands.items() if command},
     )
+
+
+def _share(seed: int, purpose: str, share: float, count: int) -> npt.NDArray[np.bool_]:
+    """Which of so many are of a share of them; shape (count,)."""
+    if share in (0.0, 1.0):
+        return np.full(count, bool(share))
+    draw = stream(seed, purpose).random
+    return np.asarray(np.fromiter((draw() for _ in range(count)), dtype=np.float64) < share)
 
 
 def _choices(rng: random.Random, kinds: Mapping[str, Kind], count: int) -> list[int]:

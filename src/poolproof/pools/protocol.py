@@ -47,8 +47,8 @@ class SansIO(Protocol):
     def make_core(self, chance: random.Random) -> Any:
         """A fresh core that draws its chance from there."""
 
-    def make_task(self, op: int, *, session: int | None, deadline_s: float | None, idempotent: bool) -> Any:
-        """What an operation is to the core; its `payload` must be `op`."""
+    def make_task(self, op: int, *, kind: int, session: int | None, deadline_s: float | None, idempotent: bool) -> Any:
+        """What an operation is to the core; its `payload` must be `op`. Those of one kind take about as long."""
 
     def tamper(self, core: Any, how: str, count: int, chance: random.Random) -> list[int]:
         """Harm the entries of some sessions in the core's own table; which sessions it befell.

@@ -90,9 +90,10 @@ class SessionPoolCore:
     def make_core(self, chance: random.Random) -> Core:
         return Core(self._settings, chance)
 
-    def make_task(self, op: int, *, session: int | None, deadline_s: float | None, idempotent: bool) -> Task:
+    def make_task(self, op: int, *, kind: int, session: int | None, deadline_s: float | None, idempotent: bool) -> Task:
         return Task(
             op,
+            cost=kind,
             has_session=session is not None,
             key=session,
             deadline_s=None if deadline_s is None else max(_LEAST_S, deadline_s),

@@ -68,6 +68,7 @@ class Client:
         try:
             world.submit(
                 op,
+                kind=record.kind[op],
                 session=None if session < 0 else session,
                 deadline_s=(deadline - now) * 1e-9 if deadline else None,
                 idempotent=bool(record.idempotent[op]),

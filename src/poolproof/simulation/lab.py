@@ -118,6 +118,7 @@ class Lab:
             self._end("settle")
         except HungError:
             event("hung", self._stage)
+            event("hung-in", self._stage, detail=self._opened.describe())
         except StuckError as error:
             self._client.violated("resolves-every-operation", str(error))
             event("hung", self._stage, detail=str(error))

@@ -6,6 +6,7 @@ ledger tells its host, and the checks count it (`checks.judge`).
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from heapq import heappop, heappush
 from typing import Any, Final, Protocol
 
 from poolproof.pools import SansIO
@@ -46,6 +47,8 @@ class Ledger:
         """Since when each waits, and whether it belongs to a session."""
         self._held: dict[int, tuple[int, int, bool]] = {}
         """By whom each is held, its sequence number there, and whether it belongs to a session."""
+        self._order: list[int] = []
+        """A heap of the operations without a session that wait, and of some that do not any more."""
         self._loads: Counter[int] = Counter()
         self._epochs: dict[object, int] = {}
         """The epoch that each session was served under last."""
@@ -71,7 +74,19 @@ class Ledger:
 
     def submitted(self, op: int, session: object) -> None:
         """An operation comes in; it may be sent at once."""
-        self._waiting[op] = (self._timeline.elapsed, session is not None)
+        self._wait(op, session is not None)
+
+    def _wait(self, op: int, has_session: bool) -> None:
+        self._waiting[op] = (self._timeline.elapsed, has_session)
+        if not has_session:
+            heappush(self._order, op)
+
+    def _oldest(self) -> int | None:
+        """The operation without a session that was submitted first, of those that wait."""
+        order = self._order
+        while order and order[0] not in self._waiting:
+            heappop(order)
+        return order[0] if order else None
 
     def accepted(self, before: int) -> None:
         """It was taken, with so many waiting before it."""
@@ -94,14 +109,19 @@ class Ledger:
         """A worker is sent operations."""
         process = self._processes.get(number)
         for task in tasks:
-            op = task.payload
-            _, has_session = self._waiting.pop(op)
+            op, has_session = task.payload, task.has_session
+            if self._waiting.pop(op, None) is None:
+                where = "which a worker holds already" if op in self._held else "which is resolved"
+                self._tell("runs-at-most-once", f"sent operation {op} to worker {number}, {where}")
+                self.ended(op)
             self._held[op] = (number, task.sequence, has_session)
             self._loads[number] += 1
             if process is None:
                 self._tell("survives-worker-death", f"sent operation {op} to worker {number}, which is gone")
             elif process.is_leaving:
                 self._tell("survives-worker-death", f"sent operation {op} to worker {number}, which it told to leave")
+            if self._waiting and (oldest := self._oldest()) is not None and oldest < op:
+                self._tell("serves-fairly", f"sent operation {op} while operation {oldest}, which came before, waited")
             if has_session:
                 before = self._epochs.get(task.key)
                 if before is not None and before != task.epoch and self._pool.is_strict and not self.is_tampered:
@@ -116,7 +136,7 @@ class Ledger:
             _, sequence, has_session = self._held[op]
             if which(sequence):
                 self._let_go(op)
-                self._waiting[op] = (self._timeline.elapsed, has_session)
+                self._wait(op, has_session)
 
     def ended(self, op: int) -> None:
         """An operation is resolved, cancelled or withdrawn."""

@@ -42,6 +42,9 @@ _LATE_NS: Final = 1_000_000
 
 _SETTLE_NS: Final = round(SETTLE_S * SECOND_NS)
 _SPIN: Final = 200
+_ROUND_AND_ROUND: Final = 200_000
+"""So many events without the end of any operation are a circle: hours of looking at idle workers are not as many."""
+
 _MOMENT_NS: Final = 1_000
 """More ticks than so many within so short a time will never end."""
 
@@ -133,6 +136,7 @@ class World:
         self._due = math.inf
         self._due_ns = NEVER
         self._ticks = 0
+        self._steps = 0
         self._ticked_at = 0
         self._looks = False
         self._tasks: dict[int, Any] = {}
@@ -146,13 +150,15 @@ class World:
 
     # --- whoever drives it --------------------------------------------------------------------------------------
 
-    def submit(self, op: int, *, session: int | None, deadline_s: float | None, idempotent: bool) -> None:
+    def submit(
+        self, op: int, *, kind: int = 0, session: int | None, deadline_s: float | None, idempotent: bool
+    ) -> None:
         """A client submits an operation.
 
         Raises:
             Exception: what the core raises at the client.
         """
-        task = self._task(op, session=session, deadline_s=deadline_s, idempotent=idempotent)
+        task = self._task(op, kind=kind, session=session, deadline_s=deadline_s, idempotent=idempotent)
         ledger = self.ledger
         before = ledger.waiting
         ledger.submitted(op, session)
@@ -201,6 +207,9 @@ class World:
             elif planned + ahead > until:
                 break
             else:
+                self._steps += 1
+                if self._steps > _ROUND_AND_ROUND:
+                    raise StuckError(f"{_ROUND_AND_ROUND} things happened in a row, and no operation came to an end")
                 timeline.step()
         timeline.pass_until(until - timeline.ahead)
 
@@ -214,6 +223,20 @@ class World:
                 return not goes_on()
             self.run(max(following, self.timeline.now))
         return True
+
+    def describe(self) -> str:
+        """What there is, for whoever waits for its end in vain."""
+        workers = [
+            f"worker pid {it.pid}, {'at an operation' if it.at else 'idle' if it.is_up else 'starting'}"
+            + ", stopped" * (it.stopped_at is not None)
+            for it in self.processes.values()
+        ]
+        operations = []
+        if self._tasks:
+            held = sum(map(self.ledger.holds, self._tasks))
+            told = f"{len(self._tasks)} operations, the oldest {min(self._tasks)}; {held} of them in workers' hands"
+            operations.append(told)
+        return "; ".join(operations + workers) or "nothing at all, and yet not over"
 
     @property
     def is_over(self) -> bool:
@@ -245,6 +268,7 @@ class World:
                 _CARRY_OUT[kind](self, effect)
         for effect in later:
             op = effect.task.payload
+            self._steps = 0
             self.ledger.ended(op)
             self._tasks.pop(op, None)
             if type(effect) is Drop:

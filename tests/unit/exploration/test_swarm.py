@@ -192,7 +192,7 @@ def test_what_every_pool_promises_is_always_examined() -> None:
     ("promise", "yes", "no"),
     [
         ("contains-the-blast", asked(KILL), asked()),
-        ("contains-the-blast", asked(of_kind("stall")), asked(of_kind("jump-clock"))),
+        ("contains-the-blast", asked(of_kind("jump-clock")), asked()),
         ("contains-the-blast", asked(KILL, of_kind("slow-start")), asked(KILL, of_kind("refuse-start", for_s=9.0))),
         ("contains-the-blast", asked(KILL), asked(KILL, of_kind("slow-start"), start_s=0.1)),
         ("contains-the-blast", asked(KILL, start_s=0.1), asked(KILL, of_kind("jump-clock"), start_s=0.1)),

@@ -215,20 +215,20 @@ def room(**options: Any) -> Room:
 
 
 def test_nothing_waits_at_first() -> None:
-    assert room().world.waiting == 0
+    assert room().world.ledger.waiting == 0
 
 
 def test_what_a_worker_takes_at_once_does_not_wait() -> None:
     it = room()
     it.send(*WAIT)
-    assert it.world.waiting == 0
+    assert it.world.ledger.waiting == 0
 
 
 def test_what_no_worker_was_sent_waits() -> None:
     it = room()
     for _ in range(4):
         it.send(*WAIT)
-    assert it.world.waiting == 3
+    assert it.world.ledger.waiting == 3
 
 
 def test_what_is_sent_later_waits_no_more() -> None:
@@ -236,7 +236,7 @@ def test_what_is_sent_later_waits_no_more() -> None:
     for _ in range(4):
         it.send(*WAIT)
     it.run(0.15)
-    assert it.world.waiting == 2
+    assert it.world.ledger.waiting == 2
 
 
 def test_nothing_waits_once_all_is_done() -> None:
@@ -244,7 +244,7 @@ def test_nothing_waits_once_all_is_done() -> None:
     for _ in range(4):
         it.send(*WAIT)
     it.run(1)
-    assert it.world.waiting == 0
+    assert it.world.ledger.waiting == 0
 
 
 def test_what_fails_while_it_waits_waits_no_more() -> None:
@@ -252,20 +252,20 @@ def test_what_fails_while_it_waits_waits_no_more() -> None:
     it.send(*WAIT)
     it.send(*WAIT, deadline_s=0.01)
     it.run(0.05)
-    assert it.world.waiting == 0
+    assert it.world.ledger.waiting == 0
 
 
 def test_what_is_withdrawn_waits_no_more() -> None:
     it = room()
     it.send(*WAIT)
     op = it.send(*WAIT)
-    assert (it.world.withdraw(op), it.world.waiting) == (True, 0)
+    assert (it.world.withdraw(op), it.world.ledger.waiting) == (True, 0)
 
 
 def test_what_a_worker_was_sent_can_not_be_withdrawn() -> None:
     it = room()
     op = it.send(*WAIT)
-    assert (it.world.withdraw(op), it.world.waiting) == (False, 0)
+    assert (it.world.withdraw(op), it.world.ledger.waiting) == (False, 0)
 
 
 def test_what_is_over_can_not_be_withdrawn() -> None:
@@ -286,7 +286,7 @@ def test_what_was_refused_does_not_wait() -> None:
     it = room(max_queue=1)
     for _ in range(4):
         it.send(*WAIT)
-    assert it.world.waiting == 1
+    assert it.world.ledger.waiting == 1
 
 
 def test_what_a_lost_worker_held_and_will_run_again_waits_again() -> None:
@@ -294,7 +294,7 @@ def test_what_a_lost_worker_held_and_will_run_again_waits_again() -> None:
     it.send(*WAIT, idempotent=True)
     it.processes[0].die(KILLED)
     it.run(2 * DEATH_NS / SECOND_NS)
-    assert it.world.waiting == 1
+    assert it.world.ledger.waiting == 1
 
 
 def test_what_is_lost_with_its_worker_does_not_wait() -> None:
@@ -303,7 +303,7 @@ def test_what_is_lost_with_its_worker_does_not_wait() -> None:
     it.run(0.01)
     it.processes[0].die(KILLED)
     it.run(0.01)
-    assert (it.world.waiting, it.client.unresolved) == (0, 0)
+    assert (it.world.ledger.waiting, it.client.unresolved) == (0, 0)
 
 
 def primed(quick: int = 3) -> Room:
@@ -314,39 +314,39 @@ def primed(quick: int = 3) -> Room:
         it.run(0.01)
     it.send("answer", 1)
     for _ in range(1 + quick):
-        it.send("wait", 0.5, 1) if it.world.waiting == 0 else it.send("answer", 1)
+        it.send("wait", 0.5, 1) if it.world.ledger.waiting == 0 else it.send("answer", 1)
     it.run(0.001)
     return it
 
 
 def test_what_is_sent_in_advance_does_not_wait() -> None:
     it = primed()
-    assert (it.world.waiting, len(it.world.in_hands(1))) == (0, 4)
+    assert (it.world.ledger.waiting, len(it.world.in_hands(1))) == (0, 4)
 
 
 def test_what_is_recalled_in_time_waits_again() -> None:
     it = primed()
     it.run(0.1)
-    assert (it.world.waiting, len(it.world.in_hands(1))) == (3, 1)
+    assert (it.world.ledger.waiting, len(it.world.in_hands(1))) == (3, 1)
 
 
 def test_what_a_worker_had_begun_when_it_was_recalled_does_not_wait() -> None:
     it = with_worker(submit=[[Send(1, [task(0, 1), task(1, 2)])]])
     it.client.prepare(0, Phase.MEASURED, ("answer", 1))
-    it.world.waiting = 1
+    it.world.ledger.submitted(0, None)
     op = it.client.prepare(0, Phase.MEASURED, ("wait", 0.5, 1))
     it.client.send(it.world, op)
     it.run(0.01)
     it.world.perform([Recall(1, 2, 2)])
     it.run(0.01)
-    assert (it.world.waiting, it.core.tellings("recalled")) == (0, [(1, 2)])
+    assert (it.world.ledger.waiting, it.core.tellings("recalled")) == (0, [(1, 2)])
 
 
 def test_what_was_recalled_is_done_in_the_end_and_once() -> None:
     it = primed()
     it.run(2)
     rows = it.record._executions().op.tolist()
-    assert (it.world.waiting, it.client.unresolved, len(rows)) == (0, 0, len(set(rows)))
+    assert (it.world.ledger.waiting, it.client.unresolved, len(rows)) == (0, 0, len(set(rows)))
 
 
 def test_what_a_worker_refuses_waits_until_it_is_sent_again() -> None:
@@ -355,9 +355,9 @@ def test_what_a_worker_refuses_waits_until_it_is_sent_again() -> None:
     it.run(0.1)
     it.processes[0].states.clear()
     it.send("answer", 1, session=3)
-    assert it.world.waiting == 0
+    assert it.world.ledger.waiting == 0
     it.run(0.1)
-    assert (it.world.waiting, it.client.unresolved) == (0, 0)
+    assert (it.world.ledger.waiting, it.client.unresolved) == (0, 0)
 
 
 def test_a_refused_operation_that_the_core_does_not_send_again_waits() -> None:
@@ -367,7 +367,7 @@ def test_a_refused_operation_that_the_core_does_not_send_again_waits() -> None:
     it.core.script["submit"] = [[Send(1, [made])]]
     it.send("answer", 1)
     it.run(0.1)
-    assert (it.world.waiting, it.world.in_hands(1)) == (1, [])
+    assert (it.world.ledger.waiting, it.world.in_hands(1)) == (1, [])
 
 
 # --- what no pool may do ----------------------------------------------------------------------------------------------
@@ -455,7 +455,7 @@ def test_a_core_that_raises_is_stuck() -> None:
 def test_what_a_core_raises_at_its_client_is_the_answer_to_that() -> None:
     it = Doubled({"submit": [ValueError("no")]})
     op = it.send(*WAIT)
-    assert (it.client.record.outcome[op], it.world.waiting, it.client.unresolved) == (Outcome.REJECTED, 0, 0)
+    assert (it.client.record.outcome[op], it.world.ledger.waiting, it.client.unresolved) == (Outcome.REJECTED, 0, 0)
 
 
 def test_a_core_that_fails_over_what_comes_of_a_submission_is_stuck() -> None:

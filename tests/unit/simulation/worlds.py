@@ -255,7 +255,7 @@ class ScriptedPool:
     def make_core(self, chance: random.Random) -> ScriptedCore:
         return self.core
 
-    def make_task(self, op: int, *, session: int | None, deadline_s: float | None, idempotent: bool) -> Task:
+    def make_task(self, op: int, *, kind: int, session: int | None, deadline_s: float | None, idempotent: bool) -> Task:
         return task(op)
 
     def tamper(self, core: Any, how: str, count: int, chance: random.Random) -> list[int]:
