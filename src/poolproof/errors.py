@@ -36,6 +36,9 @@ class TargetError(UsageError):
         self.target = target
         super().__init__(message)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.target, str(self))
+
 
 class HistoryError(UsageError):
     """A run folder that cannot be read: truncated, of another version, or none at all.

@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations, pairwise
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 
@@ -128,6 +128,7 @@ class Claims(Value, frozen=True, kw_only=True):
         overload: those with which it refuses what is more than it can take; they need not stand in `errors` too.
         detection_s: within what time it notices a dead worker.
         in_process: whether its work is done in the lab's own process (threads).
+        sessions_end: whether a session may be over for good once its worker is lost, so that all that comes fails.
     """
 
     promises: dict[str, Claim] = {}
@@ -135,6 +136,7 @@ class Claims(Value, frozen=True, kw_only=True):
     overload: tuple[str, ...] = ()
     detection_s: float = 1.0
     in_process: bool = False
+    sessions_end: bool = True
 
     def made(self, promise: str) -> Made:
         """How this pool stands to a promise."""
@@ -504,11 +506,15 @@ def _each(home: dict[str, Any], where: str, key: str, kind: type[Value], harmles
             msgspec.convert(entry, kind)
         except msgspec.ValidationError as error:
             named = f" ({entry['kind']!r})" if isinstance(entry, dict) and "kind" in entry else ""
-            yield f"{where}[{number}]{named}: {error}"
+            known = f", expected one of {', '.join(get_args(FaultKind))}" if str(error).endswith("`$.kind`") else ""
+            yield f"{where}[{number}]{named}: {error}{known if kind is FaultSpec else ''}"
             entries[number] = harmless
 
 
 _NEEDS_POOL: Final = frozenset({"probe-before", "load", "drain", "probe-after", "close"})
+
+LONGEST_S: Final = 7 * 86_400.0
+"""How long a load may last."""
 
 MOST_SPREAD: Final = 5.0
 """The largest sigma of service times that means anything: by then they differ by factors of hundreds."""
@@ -552,8 +558,17 @@ def problems(plan: Plan) -> list[str]:
         found.append(f"scenario.load: warm_up = {load.warm_up}: expected a number of operations")
     if not 0 <= load.service_s < math.inf:
         found.append(f"scenario.load: service_s = {load.service_s:g}: expected a time of 0 or more")
-    if plan.workers < 1:
-        found.append(f"workers = {plan.workers}: expected one or more")
+    if load.seconds > LONGEST_S:
+        found.append(f"scenario.load: it lasts {load.seconds:g} s, a week ({LONGEST_S:g} s) is the most")
+    lasting = sum(spec.for_s for spec in scenario.faults)
+    if lasting > plan.limits.max_fault_s:
+        found.append(
+            f"scenario.faults: they last {lasting:g} s together, limits.max_fault_s = {plan.limits.max_fault_s:g}"
+        )
+    if not 1 <= plan.workers <= plan.limits.max_processes:
+        found.append(f"workers = {plan.workers}: expected 1 to limits.max_processes = {plan.limits.max_processes}")
+    wrong = [name for name, value in msgspec.structs.asdict(plan.bounds).items() if not 0 < value < math.inf]
+    found += [f"bounds: {name} is no time above 0" for name in wrong]
     if plan.layer not in (1, 2, 3):
         found.append(f"layer = {plan.layer}: expected 1, 2 or 3")
     if any(not 0 <= ms < math.inf for ms in plan.service_ms.values()):
@@ -609,9 +624,9 @@ def _senseless(spec: FaultSpec, layer: int) -> Iterator[str]:
         yield f"amount = {spec.amount:g}: expected a factor above 1"
     if layer == 1 and spec.target == "parent":
         yield "layer 1 simulates no process that the pool is in: use layer 2 or 3"
-    if layer != 1 and (spec.kind not in REAL or spec.target not in ("worker", "parent")):
+    if layer in (2, 3) and (spec.kind not in REAL or spec.target not in ("worker", "parent")):
         yield f"only layer 1 can do that to the {spec.target}, and this is a plan for layer {layer}"
-    if layer != 1 and spec.coincide not in ("in-flight", "idle"):
+    if layer in (2, 3) and spec.coincide not in ("in-flight", "idle"):
         yield f"coincide = {spec.coincide}: only layer 1 can see that, and this is a plan for layer {layer}"
 
 

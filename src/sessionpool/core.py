@@ -1328,7 +1328,8 @@ class Core:
         ttl_s = self.settings.sessions.ttl_s
         if ttl_s is None:
             return
-        for session in list(self._sessions.values()):
+        while self._sessions:  # the longest unused comes first; each that is seen leaves, or goes to the end
+            session = next(iter(self._sessions.values()))
             if session.used_at + ttl_s > now:
                 self._wake(session.used_at + ttl_s)
                 break

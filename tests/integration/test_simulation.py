@@ -122,18 +122,18 @@ def test_seeds_that_are_explored_in_several_processes_show_the_same() -> None:
 
 
 def test_what_fails_is_shrunk_and_kept_as_a_plan_and_as_a_test(tmp_path: Path) -> None:
-    ended = poolproof("explore", f"{CORES}:Amnesiac", "--seeds", "60", "--jobs", "1", "--until-first", home=tmp_path)
+    ended = poolproof("explore", f"{CORES}:Amnesiac", "--seeds", "60", "--jobs", "1", home=tmp_path)
 
     assert ended.returncode == 1, ended.stderr
     assert "breaks resolves-every-operation, with 1 fault and " in ended.stdout
-    (plan,) = (tmp_path / "poolproof-found").glob("*.json")
+    (plan, *_) = (tmp_path / "poolproof-found").glob("resolves_*.json")
     assert len(plan.read_text(encoding="utf-8").splitlines()) < 40
     again = [replay(plan) for _ in range(3)]
     assert all((it.promise, it.verdict, it.is_same) == ("resolves-every-operation", "broken", True) for it in again)
     ended = poolproof("replay", str(plan), home=tmp_path)
     assert ended.returncode == 1, ended.stderr
     assert "the history is the recorded one, to the byte" in ended.stdout
-    (test,) = plan.parent.glob("test_*.py")
+    test = plan.with_name(f"test_{plan.stem}.py")
     compile(test.read_text(encoding="utf-8"), test.name, "exec")
     assert plan.name in test.read_text(encoding="utf-8")
 

@@ -2,8 +2,8 @@
 
 `python -m tests.planted.hunt`, or with the names of a few. Each patch beside this file is a mistake that a tired
 engineer could make. It counts as found if exploration breaks a promise within so many seeds, if what it keeps has few
-faults, and if the kept plan breaks that promise again with the patch, to the byte, and does not break it without. The status is
-1 where one was not found so.
+faults, and if the kept plan breaks that promise again with the patch, to the byte, and does not break it without. The
+status is 1 where one was not found so.
 
 A patch that ends in `.missed` is a defect that exploration is known not to find. It is hunted only when it is named.
 """

@@ -15,6 +15,9 @@ RETURN_NS = 50_000_000
 EARLY_NS = 50_000_000
 """How much before its deadline an operation may be given up: clocks are read at different places."""
 
+_EARLY_IN_VIRTUAL_TIME_NS = 1_000_000
+"""The same where there is one clock."""
+
 NOTICE_NS = 250_000_000
 """How much later than the pool the conductor may learn of an exit."""
 
@@ -98,9 +101,19 @@ def shed(history: History) -> np.ndarray:
 def expired(history: History) -> np.ndarray:
     """Mask of the operations that failed once their deadline had passed; shape (operations,)."""
     operations = history.operations
+    early = EARLY_NS if history.plan.layer != 1 else _EARLY_IN_VIRTUAL_TIME_NS
     return np.asarray(
-        history.ended(*FAILED) & (operations.deadline > 0) & (operations.done >= operations.deadline - EARLY_NS)
+        history.ended(*FAILED) & (operations.deadline > 0) & (operations.done >= operations.deadline - early)
     )
+
+
+def first_execution(history: History) -> np.ndarray:
+    """The row of the first execution of each operation, -1 where it was never begun; shape (operations,)."""
+    op = history.executions.op
+    known = np.flatnonzero(history.known)[::-1]
+    row = np.full(len(history.operations), -1, dtype=np.int64)
+    row[op[known]] = known  # against the order of `started`, so that an earlier one takes the place of a later one
+    return row
 
 
 def last_execution(history: History) -> np.ndarray:
@@ -262,34 +275,35 @@ def to_blame(history: History) -> np.ndarray:
 
     1. The awkward ones.
     2. Those that a victim had begun and not ended when the fault struck.
-    3. Those that a victim had ended without their client having the result: it may have died on its way.
-    4. Those of a session that a victim had served: the session's state died with it.
+    3. Those that a victim which did not survive had ended, without their client having the result: it may have died on
+       its way.
+    4. Those of a session whose data a fault harmed, or that such a victim had served: the state died with it. Where
+       the pool's sessions go on afresh, only those that were sent before that could be noticed.
     """
     operations, executions = history.operations, history.executions
     guilty, known = awkward_operations(history), history.known
     count = len(operations)
-    harmed_at = np.full(count, _NEVER)  # from when on a failure of each operation is excused
-    bereft_at: dict[int, int] = {}
+    gone = {(life.pid, life.start_time): life.gone for life in history.incarnations}
     for fault in history.effective():
         held = np.array(fault.held, dtype=np.int64)
         held = held[(held >= 0) & (held < count)]
         guilty[held] = True
-        rows = np.flatnonzero((executions.pid == fault.pid) & known)
-        rows = rows[(executions.start_time[rows] == fault.start_time) & (executions.started[rows] < fault.begin)]
-        ops = executions.op[rows]
-        harmed_at[ops] = np.minimum(harmed_at[ops], fault.begin)
-        harmed = [*operations.session[ops].tolist(), *operations.session[held].tolist(), *fault.sessions]
-        for session in sorted(set(harmed)):
-            if session >= 0:
-                bereft_at[session] = min(bereft_at.get(session, fault.begin), fault.begin)
-    if bereft_at:
-        bereft = np.array(sorted(bereft_at))
-        lost_at = np.array([bereft_at[session] for session in bereft.tolist()])
-        at = np.minimum(np.searchsorted(bereft, operations.session), len(bereft) - 1)
-        of_bereft = bereft[at] == operations.session
-        harmed_at[of_bereft] = np.minimum(harmed_at, lost_at[at])[of_bereft]
-    undelivered = (operations.done == 0) | (operations.done >= harmed_at)
-    return np.asarray(guilty | ((harmed_at < _NEVER) & undelivered))
+        end = gone.get((fault.pid, fault.start_time), 0)
+        undelivered = (operations.done == 0) | (operations.done >= fault.begin)
+        bereft = set(fault.sessions)
+        if end or fault.kind == "kill":
+            rows = np.flatnonzero((executions.pid == fault.pid) & known)
+            rows = rows[(executions.start_time[rows] == fault.start_time) & (executions.started[rows] < fault.begin)]
+            ops = executions.op[rows]
+            guilty[ops] |= undelivered[ops]
+            bereft |= {*operations.session[ops].tolist(), *operations.session[held].tolist()}
+        bereft.discard(-1)
+        if bereft:
+            noticed = max(end, fault.end) + round(history.claims.detection_s * 1e9)
+            until = _NEVER if history.claims.sessions_end else noticed
+            of_bereft = np.isin(operations.session, sorted(bereft))
+            guilty |= of_bereft & undelivered & (operations.sent <= until)
+    return guilty
 
 
 def unresolved(history: History) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from poolproof.checks.record import describe, last_execution, observed_until
+from poolproof.checks.record import describe, first_execution, observed_until
 from poolproof.checks.verdict import SHOWN, Answer, Evidence, unknown
 from poolproof.history import History, Outcome, Phase
 
@@ -22,12 +22,12 @@ def serves_fairly(history: History) -> Answer:
     Operations of sessions are left out: they wait for one worker, whatever the others do.
     """
     operations, executions = history.operations, history.executions
-    last = last_execution(history)
-    begun = last >= 0
+    first = first_execution(history)  # what runs again after a death had its turn
+    begun = first >= 0
     taken = (operations.phase == Phase.MEASURED) & (operations.session < 0) & (operations.sent > 0)
     starved = ~begun & (operations.accepted > 0) & (operations.outcome == Outcome.UNRESOLVED)
     ops = np.flatnonzero(taken & (begun | starved))
-    started = np.where(begun[ops], executions.started[last[ops]] if len(executions) else 0, observed_until(history))
+    started = np.where(begun[ops], executions.started[first[ops]] if len(executions) else 0, observed_until(history))
     sent = operations.sent[ops]
     overtaken_at = _overtaken_at(sent, started)
     passed_over = np.flatnonzero(overtaken_at < started - FAIR_NS)

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
@@ -22,6 +23,11 @@ _ended_by: signal.Signals = signal.SIGINT
 
 def main() -> None:
     """Run the program and exit with 0 kept, 1 broken, 2 usage, 3 could not tell, 130 interrupted."""
+    if sys.stdout is None:  # it was closed: whoever did that wants the status alone
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for as long as the program runs
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)  # where targets are looked for; last, so that nothing of ours is found there
     # The way out of a run goes through the keeper, which undoes every fault; so these signals, too, must unwind.
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup

@@ -15,7 +15,7 @@ from poolproof.cli.commands import DEFAULT_TARGET, STATUS, Json, app, print_proo
 from poolproof.cli.progress import Display
 from poolproof.errors import UsageError
 from poolproof.experiment import repeat
-from poolproof.exploration import Exploration, Replayed, explore, replay
+from poolproof.exploration import MOST_RUNS, Exploration, Replayed, explore, replay
 from poolproof.history import read_plan
 from poolproof.report import ADVICE, expect_json, write_json
 
@@ -30,7 +30,9 @@ def explore_target(
         DEFAULT_TARGET
     ),
     layer: Annotated[int, typer.Option(help="1 simulated, or 2 with real processes.")] = 1,
-    seeds: Annotated[int | None, typer.Option(help="How many plans; 2000 on layer 1, 10 on layer 2.", min=1)] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="How many plans; 2000 on layer 1, 10 on layer 2.", min=1, max=10**9)
+    ] = None,
     first_seed: Annotated[int, typer.Option(help="The seed of the first plan.", min=0)] = 0,
     jobs: Annotated[
         int | None, typer.Option(help="Processes to explore in; as many as there are processors.", min=1)
@@ -46,7 +48,7 @@ def explore_target(
         raise UsageError(f"explore --layer {layer}: expected 1, simulated, or 2, real processes")
     if json is not None:
         expect_json(json)
-    with Display() as display:
+    with Display() as display, display.told_on_interrupt():
         found = explore(
             target,
             layer=layer,
@@ -99,8 +101,9 @@ def _print_exploration(found: Exploration) -> None:
             table.add_row(state, str(times))
         console.print(table)
         console.print(f"{len(found.transitions)} different transitions of workers, sessions and operations")
+    console.print(f"kept, where it was put to the test: {_told(found.kept)}", highlight=False)
     for state in found.missed:
-        console.print(Text(f"never reached: {state}", style="yellow"))
+        console.print(Text(f"never reached: {state}; take more seeds, or others", style="yellow"))
     for line in _failures(found):
         console.print(Text(line))
 
@@ -114,18 +117,33 @@ def _print_plain(found: Exploration) -> None:
     for state in found.missed:
         print("missed", state, sep="\t")
     print("transitions", len(found.transitions), sep="\t")
+    for promise, runs in found.kept.items():
+        print("kept", promise, f"by {runs} plans", sep="\t")
     for promise, runs in found.broken.items():
         print("broken", promise, f"by {runs} plans", sep="\t")
     for line in _failures(found):
         print(line)
 
 
+def _told(counts: dict[str, int]) -> str:
+    return ", ".join(f"{promise} {times}" for promise, times in counts.items())
+
+
 def _failures(found: Exploration) -> list[str]:
     lines = []
+    hits = sum(found.broken.values())
+    if hits > len(found.failures):
+        lines.append(f"{len(found.failures)} of {hits} failures were looked into, those of different promises first:")
     for failure in found.failures:
         size = f"{failure.windows} fault{'s' * (failure.windows != 1)}"
-        size += f" and {failure.operations} operations" if failure.operations is not None else ""
-        lines.append(f"seed {failure.seed} breaks {failure.promise}, with {size} ({failure.runs} simulations):")
+        if failure.operations is not None:
+            size += f" and {failure.operations} operation{'s' * (failure.operations != 1)} of its load"
+        how = (
+            f" ({failure.runs} simulations{', which was the limit' * (failure.runs >= MOST_RUNS)})"
+            if failure.runs
+            else ""
+        )
+        lines.append(f"seed {failure.seed} breaks {failure.promise}, with {size}{how}:")
         lines += [f"  {evidence.text}" for evidence in failure.evidence[:1]]
         lines += [f"  To mend it: {ADVICE[failure.promise]}"] if failure.promise in ADVICE else []
         lines += [f"  poolproof replay {failure.path}"] if failure.path else []

@@ -1,6 +1,8 @@
 """What is shown while runs go on: one live line in a terminal, one plain line a scenario elsewhere."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from rich.console import Console
@@ -18,6 +20,7 @@ class Display:
         self._status: Status | None = None
         self._current = ("", "")
         self._began = time.monotonic()
+        self._explored = "nothing yet"
 
     def __enter__(self) -> "Display":
         if self._console.is_terminal:
@@ -44,8 +47,18 @@ class Display:
                 f"{time.monotonic() - self._began:.0f} s"
             )
 
+    @contextmanager
+    def told_on_interrupt(self) -> Iterator[None]:
+        """Around an exploration: where it is interrupted, how far it had come is told."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self._console.print(f"explored {self._explored}; the same seeds show the same again", highlight=False)
+            raise
+
     def explored(self, done: int, of: int, failed: int) -> None:
         """Take note of the progress of an exploration."""
+        self._explored = f"{done} of {of} plans, {failed} that break a promise"
         if self._status is not None:
             self._status.update(
                 f"{done} of {of} plans, {failed} that break a promise · {time.monotonic() - self._began:.0f} s"

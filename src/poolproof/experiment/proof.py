@@ -25,7 +25,7 @@ from poolproof.faults import check_plan
 from poolproof.history import History, Journal, Lifecycle, collect, load, read_plan, save, write_plan
 from poolproof.lab.launch import Progress, run_plan, where_it_hung
 from poolproof.plan import PROMISES, Bounds, Claims, Limits, Made, Plan, Scenario
-from poolproof.pools import find_core, find_target
+from poolproof.pools import BUNDLED, check_core, find_core, find_target
 from poolproof.simulation import simulate
 from poolproof.workloads import awkward, choose, reference
 
@@ -184,6 +184,8 @@ def plan_proof(
     """
     config = effective.config
     found = find_core(target) if layer == 1 else find_target(target)
+    if layer == 1:
+        check_core(found)
     workload, _ = choose(config.load.workload)
     reference(workload)
     given = Ingredients(
@@ -251,6 +253,9 @@ def repeat(plan: Plan, watcher: Watcher = lambda *_: None) -> Proof:
     Raises:
         UsageError: what it needs is not there.
     """
+    name = plan.target.name
+    if name in BUNDLED:  # whatever the file says of where it lives
+        plan = msgspec.structs.replace(plan, target=find_core(name) if plan.layer == 1 else find_target(name))
     with _home(None) as home:
         watch = partial(watcher, plan.target.name, plan.scenario.name)
         return combine([(carry_out(plan, home, discard=home, watcher=watch), "")])

@@ -1,9 +1,15 @@
 """Exploring: many random plans, each carried out and judged; what fails is shrunk and kept."""
 
+import ctypes
 import multiprocessing
+import os
+import shutil
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -12,16 +18,20 @@ import msgspec
 from msgspec.structs import replace
 
 from poolproof.checks import Evidence, Verdict, judge
+from poolproof.errors import PoolproofError, UsageError
 from poolproof.experiment import carry_out
 from poolproof.exploration.keepsake import Keepsake, keep
 from poolproof.exploration.shrink import Shrinker
 from poolproof.exploration.swarm import examined, random_plan
-from poolproof.history import digest
-from poolproof.plan import Plan, Target
-from poolproof.pools import build_core, find_core, find_target
+from poolproof.history import digest, load
+from poolproof.plan import PROMISES, Plan, Target
+from poolproof.pools import check_core, find_core, find_target
 from poolproof.simulation import SOMETIMES, Marks, simulate
 
 SCHEMA: Final = "poolproof/explore-1"
+
+_TWICE: Final = 50
+"""Of so many seeds one is carried out twice, and must give the same bytes."""
 
 _CHUNK: Final = 20
 """How many seeds a process is given at once."""
@@ -60,6 +70,7 @@ class Exploration(msgspec.Struct, frozen=True, kw_only=True):
         runs: how many plans were carried out.
         inconclusive: of how many of them nothing could be told, most often since a fault met nothing.
         broken: how many runs broke each promise.
+        kept: in how many runs it was put to the test and kept.
         reached: how many times each interesting state was.
         missed: the interesting states that no run reached.
         transitions: how often each thing of the pool went from one state to another.
@@ -75,6 +86,7 @@ class Exploration(msgspec.Struct, frozen=True, kw_only=True):
     inconclusive: int
     verdict: Verdict
     broken: dict[str, int]
+    kept: dict[str, int]
     failures: tuple[Failure, ...]
     reached: dict[str, int]
     missed: tuple[str, ...]
@@ -89,6 +101,7 @@ class _Seen(msgspec.Struct):
     faults: int = 0
     inconclusive: int = 0
     broken: list[tuple[int, str]] = []
+    kept: dict[str, int] = {}
     reached: dict[str, int] = {}
     transitions: dict[str, int] = {}
 
@@ -117,13 +130,15 @@ def explore(
         watcher: told of the progress.
 
     Raises:
-        UsageError: the target does not exist, or has no core that could be simulated.
+        UsageError: the target does not exist, or has no core that could be simulated; failures can't be kept there.
     """
     found = find_core(target) if layer == 1 else find_target(target)
     if layer == 1:
-        build_core(found, 1)  # what can't be made is refused here, and not by each process
+        check_core(found)  # what can't be made is refused here, and not by each process
+    if report is not None:
+        _expect_folder(report)
     whole = _Seen()
-    for part in _runs(found, layer, range(first_seed, first_seed + seeds), jobs):
+    for part in _runs(found, layer, range(first_seed, first_seed + seeds), jobs, report):
         _add(whole, part)
         watcher(whole.seeds, seeds, len({seed for seed, _ in whole.broken}))
         if until_first and whole.broken:
@@ -131,6 +146,7 @@ def explore(
     chosen = _choose(whole.broken)[: 1 if until_first else MOST_KEPT]
     failures = tuple(_shrunk(found, layer, chosen, jobs, report))
     missed = tuple(state for state in SOMETIMES if state not in whole.reached) if layer == 1 else ()
+    untested = [promise for promise, times in whole.kept.items() if not times]
     return Exploration(
         target=found.name,
         layer=layer,
@@ -139,8 +155,9 @@ def explore(
         operations=whole.operations,
         faults=whole.faults,
         inconclusive=whole.inconclusive,
-        verdict="broken" if whole.broken else "unknown" if missed or not whole.seeds else "kept",
+        verdict="broken" if whole.broken else "unknown" if missed or untested else "kept",
         broken=dict(Counter(promise for _, promise in whole.broken)),
+        kept={promise: whole.kept.get(promise, 0) for promise in PROMISES if promise in whole.kept},
         failures=failures,
         reached={state: whole.reached[state] for state in SOMETIMES if state in whole.reached},
         missed=missed,
@@ -148,27 +165,60 @@ def explore(
     )
 
 
-def _runs(target: Target, layer: int, seeds: range, jobs: int) -> Iterator[_Seen]:
+def _runs(target: Target, layer: int, seeds: range, jobs: int, report: Path | None) -> Iterator[_Seen]:
     """The runs in chunks, as they are done."""
     if layer != 1:
         for seed in seeds:
-            yield _run_real(target, layer, seed)
+            yield _run_real(target, layer, seed, report)
         return
     chunks = [seeds[at : at + _CHUNK] for at in range(0, len(seeds), _CHUNK)]
     if jobs == 1:
         yield from (_run_simulated(target, chunk) for chunk in chunks)
         return
     with _processes(jobs) as executor:
-        futures = [executor.submit(_run_simulated, target, chunk) for chunk in chunks]
+        with _uninterrupted():
+            futures = [executor.submit(_run_simulated, target, chunk) for chunk in chunks]
         try:
             for future in as_completed(futures):
                 yield future.result()
+        except BrokenProcessPool as error:
+            raise PoolproofError(
+                "a process of the exploration was ended from outside, perhaps for want of memory"
+            ) from error
         finally:
             executor.shutdown(cancel_futures=True)
 
 
 def _processes(jobs: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(jobs, mp_context=context, initializer=_end_with_parent)
+
+
+def _end_with_parent() -> None:
+    """Have the kernel end this process when the one that it works for is killed."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+_PR_SET_PDEATHSIG: Final = 1
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """What is started within does not hear of a Ctrl-C: that is this process's to answer, as soon as this is over."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _expect_folder(report: Path) -> None:
+    """Make sure that failures can be kept there, before they are looked for; nothing is made."""
+    there = next(folder for folder in (report, *report.absolute().parents) if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise UsageError(
+            f"failures can't be kept in {report}: {there} is no folder that you may write to; name another"
+        )
 
 
 def explored_plan(target: Target, seed: int) -> Plan:
@@ -187,8 +237,11 @@ def explored_plan(target: Target, seed: int) -> Plan:
 def _run_simulated(target: Target, seeds: Iterable[int]) -> _Seen:
     seen = _Seen()
     for seed in seeds:
-        marks = Marks()
-        history = simulate(explored_plan(target, seed), marks)
+        marks, plan = Marks(), explored_plan(target, seed)
+        history = simulate(plan, marks)
+        if seed % _TWICE == 0 and digest(simulate(plan)) != digest(history):
+            told = "reads a clock, draws chance of its own, or keeps something from one run to the next"
+            raise PoolproofError(f"seed {seed} does not give the same twice: the core {told}")
         findings = judge(history)
         broken = [(seed, it.promise) for it in findings if it.verdict == "broken"]
         _add(
@@ -199,6 +252,7 @@ def _run_simulated(target: Target, seeds: Iterable[int]) -> _Seen:
                 faults=sum(fault.effective == "yes" for fault in history.faults),
                 inconclusive=not broken and all(it.verdict == "unknown" for it in findings),
                 broken=broken,
+                kept={it.promise: int(it.verdict == "kept") for it in findings},
                 reached=marks.reached,
                 transitions=marks.transitions,
             ),
@@ -206,19 +260,26 @@ def _run_simulated(target: Target, seeds: Iterable[int]) -> _Seen:
     return seen
 
 
-def _run_real(target: Target, layer: int, seed: int) -> _Seen:
+def _run_real(target: Target, layer: int, seed: int, report: Path | None) -> _Seen:
     plan = random_plan(target, seed, layer=layer)
     with TemporaryDirectory(prefix="poolproof-explore-") as folder:
         history = carry_out(plan, Path(folder))
-    findings = judge(history)
-    broken = [(seed, it.promise) for it in findings if it.verdict == "broken"]
+        findings = judge(history)
+        broken = [(seed, it.promise) for it in findings if it.verdict == "broken"]
+        if broken and report is not None:
+            shutil.copytree(folder, _run_folder(report, seed), dirs_exist_ok=True)
     return _Seen(
         seeds=1,
         operations=len(history.operations),
         faults=sum(fault.effective == "yes" for fault in history.faults),
         inconclusive=not broken and all(it.verdict == "unknown" for it in findings),
         broken=broken,
+        kept={it.promise: int(it.verdict == "kept") for it in findings},
     )
+
+
+def _run_folder(report: Path, seed: int) -> Path:
+    return report / f"explored-{seed}"
 
 
 def _add(whole: _Seen, part: _Seen) -> None:
@@ -228,6 +289,8 @@ def _add(whole: _Seen, part: _Seen) -> None:
     whole.inconclusive += part.inconclusive
     whole.broken += part.broken
     whole.reached = dict(Counter(whole.reached) + Counter(part.reached))
+    for promise, times in part.kept.items():
+        whole.kept[promise] = whole.kept.get(promise, 0) + times
     whole.transitions = dict(Counter(whole.transitions) + Counter(part.transitions))
 
 
@@ -249,8 +312,16 @@ def _shrunk(
     if layer != 1:
         for seed, promise in chosen:
             plan = random_plan(target, seed, layer=layer)
+            folder = None if report is None else _run_folder(report, seed)
+            findings = () if folder is None else judge(load(folder))
             yield Failure(
-                seed=seed, promise=promise, evidence=(), windows=len(plan.scenario.faults), operations=None, runs=0
+                seed=seed,
+                promise=promise,
+                evidence=next((it.evidence for it in findings if it.promise == promise), ()),
+                windows=len(plan.scenario.faults),
+                operations=None,
+                runs=0,
+                path="" if folder is None else str(folder),
             )
         return
     if jobs == 1 or len(chosen) == 1:
@@ -272,13 +343,13 @@ def _shrink_one(target: Target, seed: int, promise: str, report: Path | None) ->
     if report is not None:
         kept = Keepsake(promise=promise, seed=seed, said=_said(finding.evidence), digest=digest(history), plan=smallest)
         path = str(keep(kept, report))
-    load = smallest.scenario.load
+    laid_out = smallest.scenario.load
     return Failure(
         seed=seed,
         promise=promise,
         evidence=finding.evidence,
         windows=len(smallest.scenario.faults),
-        operations=len(load.placed) if not any(step.rate for step in load.steps) else None,
+        operations=len(laid_out.placed) if not any(step.rate for step in laid_out.steps) else None,
         runs=shrinker.runs,
         path=path,
     )

@@ -88,7 +88,7 @@ def replay(path: Path) -> Replayed:
         UsageError: there is no such file, or it is none of this version; everything that is wrong with it is told.
     """
     kept = read(path)
-    # By its name: what a stranger's file says of where the target lives is not run.
+    # By its name, so that a file can't say one target and mean another; the code that it names is run all the same.
     history = simulate(replace(kept.plan, target=find_core(kept.plan.target.name)))
     finding = next(it for it in judge(history) if it.promise == kept.promise)
     return Replayed(
@@ -109,6 +109,10 @@ def read(path: Path) -> Keepsake:
         content = msgspec.json.decode(path.read_bytes())
         if not isinstance(content, dict) or content.get("schema") != SCHEMA:
             found = content.get("schema") if isinstance(content, dict) else None
+            if found == plans.SCHEMA:
+                raise msgspec.ValidationError("it is the plan of a run: name the run's folder")
+            if found is None:
+                raise msgspec.ValidationError("it is no plan that `poolproof explore` kept")
             raise msgspec.ValidationError(
                 f"it is of version {found!r}, this program reads {SCHEMA!r}; replay it with the version that wrote it"
             )

@@ -1,6 +1,7 @@
 """The pools that ship with the kit, and how a target is found by name and built."""
 
 import inspect
+import random
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any, Final
@@ -14,7 +15,7 @@ from poolproof.plan import PROMISES, Claims, Target
 from poolproof.pools.executor import ExecutorPool
 from poolproof.pools.protocol import Pool, SansIO
 
-__all__ = ["BUNDLED", "CORES", "Pool", "SansIO", "build", "build_core", "find_core", "find_target"]
+__all__ = ["BUNDLED", "CORES", "Pool", "SansIO", "build", "build_core", "check_core", "find_core", "find_target"]
 
 CORES: Final = {"sessionpool": "poolproof.pools.sessionpool:SessionPoolCore"}
 """The bundled pools that layer 1 can simulate, and where their decisions are found without any I/O."""
@@ -102,7 +103,7 @@ def find_core(named: str | Callable[..., Any]) -> Target:
     offered = (
         None if isinstance(named, str) and named in BUNDLED and not bundled else _factory(target.name, target.factory)
     )
-    if not (isinstance(offered, type) and all(hasattr(offered, name) for name in _CORE_MEMBERS)):
+    if not (isinstance(offered, type) and all(getattr(offered, name, None) is not None for name in _CORE_MEMBERS)):
         raise TargetError(
             target.name,
             f"layer 1 simulates a pool's sans-I/O core, and {target.name!r} offers none: use --layer 2 or --layer 3, "
@@ -128,6 +129,41 @@ def build_core(target: Target, workers: int, options: Mapping[str, Any] | None =
             target.name, f"{target.factory} can't be made with {dict(options or {})}: {type(error).__name__}: {error}"
         ) from error
     return made
+
+
+def check_core(target: Target) -> None:
+    """Make a decider and its core once, before many are made by other processes.
+
+    Raises:
+        TargetError: it can't be made, or makes something that is no core.
+    """
+    made = build_core(target, 1)
+    wanting = [name for name in _CORE_VALUES if not hasattr(made, name)]
+    if wanting:
+        raise TargetError(
+            target.name, f"what {target.factory} makes has no {', '.join(wanting)}: see poolproof.pools.SansIO"
+        )
+    _sound(target, made.claims)
+    try:
+        core = made.make_core(random.Random(0))
+    except Exception as error:  # whatever the user's class raises
+        told = f"make_core of {target.factory} raised {type(error).__name__}: {error}"
+        raise TargetError(target.name, told) from error
+    missing = [name for name in _CORE_METHODS if not callable(getattr(core, name, None))]
+    if missing:
+        raise TargetError(
+            target.name,
+            f"make_core of {target.factory} returned something of type {type(core).__name__}, which has no "
+            f"{', '.join(missing)}: expected what sessionpool.core.Core has",
+        )
+
+
+_CORE_VALUES: Final = ("claims", "workers", "max_queue", "is_strict", "max_runs", "look_s")
+
+_CORE_METHODS: Final = (
+    *("open", "submit", "withdraw", "forked", "ready", "replied", "exited", "doom", "recalled", "start_failed"),
+    *("observed", "tick", "shutdown"),
+)
 
 
 def _sound(target: Target, claims: Any) -> Claims:

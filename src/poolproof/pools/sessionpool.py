@@ -6,6 +6,8 @@ from concurrent.futures import Future
 from dataclasses import fields
 from typing import Any, Final
 
+import msgspec
+
 from poolproof.plan import IMPLIED, PROMISES, Claim, Claims, Operation
 from sessionpool import Recycling, Restarts, SessionPool, Sessions, Timing
 from sessionpool.core import Core, Task
@@ -20,6 +22,7 @@ CLAIMS: Final = Claims(
     errors=("sessionpool.errors.SessionPoolError",),
     overload=("sessionpool.errors.PoolSaturated",),
     detection_s=0.3,
+    sessions_end=False,
 )
 
 _WAITING: Final = 32
@@ -84,6 +87,7 @@ class SessionPoolCore:
         self.workers = workers
         self.max_queue = self._settings.max_queue
         self.is_strict = self._settings.sessions.affinity == "strict"
+        self.claims = msgspec.structs.replace(CLAIMS, sessions_end=self.is_strict)
         self.max_runs = 1 + self._settings.restarts.max_retries
         self.look_s = min(self._settings.timing.stall_s / _LOOKS, 0.5)
 

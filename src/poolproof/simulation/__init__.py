@@ -4,6 +4,7 @@ from poolproof.simulation.guard import RealTimeError, no_real_world
 from poolproof.simulation.lab import materialise, simulate
 from poolproof.simulation.marks import SOMETIMES, Marks
 from poolproof.simulation.pool import NeverError, SimulatedFuture, SimulatedPool
+from poolproof.simulation.world import StuckError
 
 __all__ = [
     "SOMETIMES",
@@ -12,6 +13,7 @@ __all__ = [
     "RealTimeError",
     "SimulatedFuture",
     "SimulatedPool",
+    "StuckError",
     "materialise",
     "no_real_world",
     "simulate",

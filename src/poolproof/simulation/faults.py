@@ -64,7 +64,8 @@ class Conductor:
         for number, spec in enumerate(faults):
             self._open += 1
             # A stream of its own, by what it is and not by its place: leaving one out does not reshuffle the others.
-            chance = random.Random(f"poolproof fault {self._seed} {spec.kind} {spec.at_s!r}")
+            who = f"{spec.count} {spec.share!r} {spec.toward}"
+            chance = random.Random(f"poolproof fault {self._seed} {spec.kind} {spec.at_s!r} {who}")
             begin = origin - self._timeline.ahead + round(spec.at_s * SECOND_NS)
             injection = _Injection(number, spec, chance, begin + round(spec.patience_s * SECOND_NS))
             self._timeline.at(begin, self._attempt, injection)
@@ -286,8 +287,9 @@ def _stall(world: World, process: Process, spec: FaultSpec, chance: random.Rando
     def heal() -> _Effect:
         if process.is_dead:
             return _Effect(True, "it was stopped until something ended it")
+        still = process.stopped_at is not None and process.begun == begun
         process.go_on()
-        return _Effect(process.begun == begun, "it was found stopped to the end")
+        return _Effect(still, "it was found stopped to the end" if still else "something had it go on before the end")
 
     return heal
 

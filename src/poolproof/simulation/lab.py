@@ -278,7 +278,7 @@ class Lab:
         self._end("close")
         self._begin("after-close")
         outlive_s = self._plan.bounds.outlive_s
-        world.run_while(lambda: bool(world.processes), timeline.now + round(outlive_s * SECOND_NS))
+        world.run(timeline.now + round(outlive_s * SECOND_NS))  # all of it: one that is to be forked yet has no process
         for process in world.processes.values():
             record.leftovers.append(
                 Leftover(

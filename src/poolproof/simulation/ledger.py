@@ -4,6 +4,7 @@ The pool's word is not asked. What is wrong here shows in no record of clients a
 ledger tells its host, and the checks count it (`checks.judge`).
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
@@ -21,6 +22,9 @@ _GROWTH_NS: Final = SECOND_NS
 
 _TROUBLE_NS: Final = 10 * SECOND_NS
 """How long a failed start may keep a pool from the next one."""
+
+
+_NUMBERS: Final = re.compile(r"[0-9.]+")
 
 
 class Violated(Protocol):
@@ -203,6 +207,7 @@ class Ledger:
 
     def _tell(self, promise: str, what: str) -> None:
         """Once of each kind: a queue that is one too long is so at every submit."""
-        if promise not in self._told:
-            self._told.add(promise)
+        kind = f"{promise}: {_NUMBERS.sub('', what)}"
+        if kind not in self._told:
+            self._told.add(kind)
             self._host.violated(promise, what)

@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Any, Final
 
-from poolproof.history import Phase
+import msgspec
+
+from poolproof.history import Fault, Phase
 from poolproof.plan import Claims, FaultSpec, Limits, Operation, faulty
 from poolproof.pools import build_core, find_core
 from poolproof.simulation.client import Client
@@ -55,21 +57,35 @@ class SimulatedPool:
     def __enter__(self) -> "SimulatedPool":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:  # where something went wrong, that is what is to be told; there is nothing to give back
+            self.close()
 
     @property
     def now_s(self) -> float:
-        """The virtual time, in seconds."""
+        """The virtual time, in seconds; it begins at 1,000."""
         return self._timeline.now_s
+
+    @property
+    def now_ns(self) -> int:
+        """The same in ns: what `Operation.deadline_ns` goes by here."""
+        return self._timeline.now
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """What became of the faults that are over: whether each took effect, and how that is known."""
+        return tuple(self._client.record.faults)
 
     def submit(self, operation: Operation) -> "SimulatedFuture":
         """Hand over one operation whose payload is a scripted command; returns at once, and no time passes.
 
         Raises:
-            ValueError: its payload is no command.
+            ValueError: its payload is no command, or its session no whole number of 0 or more.
             Exception: what the pool refuses it with.
         """
+        session: Any = operation.session
+        if not (session is None or (isinstance(session, int) and session >= 0)):
+            raise ValueError(f"operation {operation.op}: session {session!r} is no whole number of 0 or more")
         command = operation.call.payload
         if not is_command(command):
             raise ValueError(f"operation {operation.op}: {command!r} is no scripted command, such as ('wait', 0.01, 7)")
@@ -93,7 +109,13 @@ class SimulatedPool:
         return future
 
     def advance(self, seconds: float) -> None:
-        """Let so much time pass."""
+        """Let so much time pass.
+
+        Raises:
+            ValueError: it is no time of 0 or more.
+        """
+        if not 0 <= seconds < math.inf:
+            raise ValueError(f"advance({seconds!r}): expected a time of 0 or more, in seconds")
         with no_real_world():
             self._world.run(self._timeline.now + round(seconds * SECOND_NS))
 
@@ -107,7 +129,10 @@ class SimulatedPool:
         with no_real_world():
             holds = self._world.run_while(lambda: not condition(), self._timeline.now + round(limit * SECOND_NS))
         if not holds and timeout_s is None:
-            raise NeverError(f"what is waited for has not come within {FOREVER_S:g} s of virtual time: it never will")
+            raise NeverError(
+                f"what is waited for has not come within {FOREVER_S:g} s of virtual time; give a time-out where it "
+                "takes longer than that"
+            )
         return holds
 
     def wait(self, futures: Iterable["SimulatedFuture"], timeout_s: float | None = None) -> bool:
@@ -121,6 +146,10 @@ class SimulatedPool:
         Raises:
             ValueError: it makes no sense; everything that is wrong with it is told.
         """
+        try:
+            fault = msgspec.convert(msgspec.to_builtins(fault), FaultSpec)
+        except (msgspec.ValidationError, TypeError) as error:
+            raise ValueError(f"{fault!r}: {error}") from error
         if wrong := faulty(fault):
             raise ValueError(f"{fault.describe()}: {'; '.join(wrong)}")
         self._conductor.plan((fault,), self._timeline.now)
@@ -129,14 +158,18 @@ class SimulatedPool:
         """What the pool says of itself."""
         return self._world.core.snapshot()
 
-    def close(self, *, cancel: bool = False) -> None:
+    def close(self, *, cancel: bool = False, immediate: bool = False) -> None:
         """Close the pool and let time pass until it has ended.
+
+        Args:
+            cancel: cancel what waits.
+            immediate: fail what runs as well, and kill the workers.
 
         Raises:
             NeverError: it does not end within an hour.
         """
         with no_real_world():
-            self._world.tell(self._world.core.shutdown, cancel=cancel)
+            self._world.tell(self._world.core.shutdown, cancel=cancel, immediate=immediate)
         self.wait_for(lambda: self._world.is_over)
 
     def withdraw(self, op: int) -> bool:

@@ -75,7 +75,7 @@ class Process:
     Attributes:
         number: its incarnation.
         begun, answered: its progress words.
-        recalled: the pool's word of what it wants back.
+        recalled: the pool's word of what it wants back; `recalled_until` the last of that.
         states: of sessions, by epoch; None where no operation has used it yet.
         at: what it is at; None between operations.
         slowness: how many times as long as usual everything takes.
@@ -111,6 +111,7 @@ class Process:
         "outward",
         "pid",
         "recalled",
+        "recalled_until",
         "slowness",
         "start_time",
         "states",
@@ -127,6 +128,7 @@ class Process:
         self.begun = 0
         self.answered = 0
         self.recalled = 0
+        self.recalled_until = 0
         self.states: dict[int, State | None] = {}
         self.at: Frame | None = None
         self.slowness = 1.0
@@ -305,6 +307,7 @@ class Process:
     def recall(self, first: int, last: int) -> None:
         """The pool's word: do not begin these."""
         self.recalled = span(first, last)
+        self.recalled_until = last
 
     def slow_down(self, factor: float) -> None:
         """Everything takes so many times as long from now on, the rest of what it is at included."""

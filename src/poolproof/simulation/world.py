@@ -6,8 +6,10 @@ the wires and whoever looks at them, happens by itself on one timeline, in one o
 
 import math
 import random
+import traceback
 from collections.abc import Callable
 from functools import partial
+from pathlib import PurePath
 from typing import Any, Final, Protocol
 
 from poolproof.pools import SansIO
@@ -43,7 +45,7 @@ _LATE_NS: Final = 1_000_000
 _SETTLE_NS: Final = round(SETTLE_S * SECOND_NS)
 _SPIN: Final = 200
 _ROUND_AND_ROUND: Final = 200_000
-"""So many events without the end of any operation are a circle: hours of looking at idle workers are not as many."""
+"""So many events without the end of any operation, but for looks at the workers, are a circle."""
 
 _MOMENT_NS: Final = 1_000
 """More ticks than so many within so short a time will never end."""
@@ -248,7 +250,9 @@ class World:
         try:
             effects = method(self.timeline.now * 1e-9, *args, **kwargs)
         except Exception as error:  # whatever the core stumbles over, its driver would give up
-            raise StuckError(f"the core raised {type(error).__name__}: {error}") from error
+            at = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{PurePath(at.filename).name}:{at.lineno}, in {at.name}"
+            raise StuckError(f"the core raised {type(error).__name__}: {error} ({where})") from error
         if effects:
             self.perform(effects)
 
@@ -378,9 +382,14 @@ class World:
 
     def _recall(self, effect: Recall) -> None:
         process = self.processes.get(effect.worker)
-        if process is not None:
-            process.recall(effect.first, effect.last)
-            self.timeline.after(_SETTLE_NS, self._see_recall, process, effect.first, effect.last)
+        if process is None:
+            return
+        if not process.recalled_until <= process.begun < effect.first:
+            # It has begun that already; or has not passed what was recalled before, and the word of that must stay.
+            self.tell(self.core.recalled, effect.worker, effect.last)
+            return
+        process.recall(effect.first, effect.last)
+        self.timeline.after(_SETTLE_NS, self._see_recall, process, effect.first, effect.last)
 
     def _see_recall(self, process: Process, first: int, last: int) -> None:
         if process.number in self.processes:
@@ -509,6 +518,7 @@ class World:
 
     def _look(self) -> None:
         """See each worker from outside, as the pool's own thread does now and then."""
+        self._steps -= 1  # an operation may take days, and is looked at all the while
         for process in list(self.processes.values()):
             if not process.is_dead:
                 self.tell(

@@ -3,6 +3,7 @@
 A payload is a command with its arguments, so a test decides what each single operation does.
 """
 
+import math
 import os
 import random
 import time
@@ -96,7 +97,7 @@ def is_command(payload: Any) -> bool:
     return (
         len(arguments) == len(kinds)
         and all(isinstance(value, kind) for value, kind in zip(arguments, kinds, strict=True))
-        and not (name in ("wait", "allocate") and arguments[0] < 0)
+        and not (name in ("wait", "allocate") and not 0 <= arguments[0] < math.inf)
     )
 
 

@@ -339,6 +339,7 @@ def test_to_blame_are_those_that_the_four_cases_name_one_by_one(data: st.DataObj
     history = run_of(data).history()
     operations, executions = history.operations, history.executions
     count = len(operations)
+    gone = {(life.pid, life.start_time) for life in history.incarnations if life.gone}
 
     def guilty(op: int) -> bool:
         if history.kind_of(op) == "raises":
@@ -352,7 +353,9 @@ def test_to_blame_are_those_that_the_four_cases_name_one_by_one(data: st.DataObj
                 if (executions.pid[row], executions.start_time[row]) == (fault.pid, fault.start_time)
                 and executions.started[row] < fault.begin
             }
-            known = {ran for ran in begun | set(fault.held) if 0 <= ran < count}
+            survived = fault.kind != "kill" and (fault.pid, fault.start_time) not in gone
+            begun = set() if survived else begun  # what it had served is none the worse for that
+            known = {ran for ran in begun | set(() if survived else fault.held) if 0 <= ran < count}
             sessions = ({int(operations.session[ran]) for ran in known} | set(fault.sessions)) - {-1}
             undelivered = operations.done[op] == 0 or operations.done[op] >= fault.begin
             if op in fault.held or (undelivered and (op in begun or operations.session[op] in sessions)):
@@ -947,3 +950,30 @@ def test_the_patience_with_a_pool_that_notices_slowly_is_three_times_that() -> N
 
 def test_records_of_operations_that_the_client_does_not_know_make_no_backlog() -> None:
     assert waits(answering(8.0).hangs(1.0, by=None).ran(99, 12, 1.0, None).ran(-1, 12, 1.0, None), 16)
+
+
+def of_bereft(sent: float, *, sessions_end: bool) -> bool:
+    """Whether an operation of a session may fail that was sent so long after the death of its worker, at 1 s."""
+    claims = Claims(detection_s=0.5, sessions_end=sessions_end)
+    story = (
+        Story.of(KILL, claims=claims)
+        .op(0.1, session=4, by=11)
+        .lived(11, gone=1.0)
+        .struck(11, 1.0)
+        .fails(sent, session=4)
+    )
+    return bool(to_blame(story.history())[-1])
+
+
+@pytest.mark.parametrize(("sent", "excused"), [(1.4, True), (1.6, False)])
+def test_a_session_that_goes_on_afresh_is_excused_until_its_loss_is_noticed(sent: float, excused: bool) -> None:
+    assert of_bereft(sent, sessions_end=False) is excused
+
+
+def test_a_session_that_is_over_with_its_worker_is_excused_for_good() -> None:
+    assert of_bereft(9.0, sessions_end=True)
+
+
+def test_who_survives_a_fault_excuses_nobody_whom_it_had_served() -> None:
+    story = Story.of(STALL).op(0.1, session=4, by=11).lived(11).struck(11, 1.0, 1.1).fails(1.2, session=4)
+    assert not to_blame(story.history())[-1]

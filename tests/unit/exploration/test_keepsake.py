@@ -118,11 +118,21 @@ def test_what_is_no_json_is_refused(tmp_path: Path, text: bytes) -> None:
     assert refusal(path).startswith(f"{path}: ")
 
 
-@pytest.mark.parametrize("content", [b"3", b"[]", b"null", b"{}", b'{"schema": "poolproof/replay-0"}'])
-def test_what_is_of_no_or_another_version_is_refused(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"3", "it is no plan that `poolproof explore` kept"),
+        (b"[]", "it is no plan that `poolproof explore` kept"),
+        (b"null", "it is no plan that `poolproof explore` kept"),
+        (b"{}", "it is no plan that `poolproof explore` kept"),
+        (b'{"schema": "poolproof/plan-2"}', "name the run's folder"),
+        (b'{"schema": "poolproof/replay-0"}', "this program reads 'poolproof/replay-1'; replay it with the version"),
+    ],
+)
+def test_what_is_of_no_or_another_version_is_refused(tmp_path: Path, content: bytes, told: str) -> None:
     path = tmp_path / "kept.json"
     path.write_bytes(content)
-    assert "this program reads 'poolproof/replay-1'; replay it with the version that wrote it" in refusal(path)
+    assert told in refusal(path)
 
 
 def test_a_file_that_there_is_not_is_refused(tmp_path: Path) -> None:

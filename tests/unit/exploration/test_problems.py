@@ -64,7 +64,7 @@ def test_a_plan_that_makes_sense_has_no_problems() -> None:
         (load(deadline_s=-1.0), "burst below 1, or sessions or deadline_s below 0"),
         (load(steps=(Step(rate=1e7, seconds=2.1),)), "about 21,000,000 operations, the most is 20,000,000"),
         (load(steps=(Step(rate=0, seconds=2.1, to=2e7),)), "about 21,000,000 operations"),
-        (make_plan(workers=0), "workers = 0: expected one or more"),
+        (make_plan(workers=0), "workers = 0: expected 1 to limits.max_processes"),
         (make_plan(examines=("flies",)), "unknown promise 'flies'"),
         (msgspec.structs.replace(fault(kind="delay", for_s=0.1, amount=1.0), layer=2), "only layer 1 can do that"),
         (msgspec.structs.replace(fault(target="forkserver", count=0), layer=3), "only layer 1 can do that"),

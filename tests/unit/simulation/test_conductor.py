@@ -205,6 +205,15 @@ def test_a_stall_that_another_one_has_ended_was_not_found_stopped_to_the_end() -
     assert it.said[1] == ("no" if runs_on else "yes")
 
 
+def test_a_stall_that_met_work_took_effect() -> None:
+    it = Room(1)
+    it.inject(kind="stall", count=1, coincide="idle", for_s=0.2)
+    it.run(0.05)
+    it.send("answer", 1)
+    it.run(1)
+    assert it.said == ["yes"]
+
+
 def test_what_layer_1_can_not_harm_takes_no_effect() -> None:
     it = Room(1)
     it.inject(kind="kill", target="parent")
