@@ -58,6 +58,8 @@ class Ledger:
         """The epoch that each session was served under last."""
         self._look_ns = round(pool.look_s * SECOND_NS)
         self._told: set[str] = set()
+        self._small_since: int | None = None
+        """Since when the pool is seen to have fewer workers than it may."""
         self.trouble_at = -_TROUBLE_NS
         self.is_tampered = False
 
@@ -165,18 +167,22 @@ class Ledger:
         Args:
             wanted: how many workers are to be forked.
         """
+        now, patience = self._timeline.elapsed, 2 * self._look_ns + _SLACK_NS
+        living = sum(not (process.is_dead or process.is_leaving) for process in self._processes.values()) + wanted
+        if living >= self._pool.workers:
+            self._small_since = None
+        elif self._small_since is None:
+            self._small_since = now
         oldest = next((since for since, has_session in self._waiting.values() if not has_session), None)
         if oldest is None:
             return
-        waited = self._timeline.elapsed - oldest
-        patience = 2 * self._look_ns + _SLACK_NS
+        waited = now - oldest
         if waited > patience and (idle := self._idle(patience)) is not None:
-            self._tell(
-                "serves-fairly", f"an operation waited for {waited / 1e9:.2f} s beside worker pid {idle.pid}, idle"
-            )
-        quiet = self._timeline.elapsed - self.trouble_at > _TROUBLE_NS
-        living = sum(not (process.is_dead or process.is_leaving) for process in self._processes.values()) + wanted
-        if waited > _GROWTH_NS + patience and quiet and living < self._pool.workers:
+            told = f"an operation waited for {waited / 1e9:.2f} s while worker pid {idle.pid} was idle"
+            self._tell("serves-fairly", told)
+        small = 0 if self._small_since is None else now - self._small_since
+        quiet = now - self.trouble_at > _TROUBLE_NS
+        if min(waited, small) > _GROWTH_NS and quiet:
             told = f"an operation waited for {waited / 1e9:.2f} s with {living} of {self._pool.workers} workers"
             self._tell("restores-capacity", told)
 

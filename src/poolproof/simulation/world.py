@@ -264,6 +264,10 @@ class World:
             if kind is Send:
                 self._send(effect.worker, effect.tasks)
             elif kind is Resolve or kind is Drop:
+                op = effect.task.payload
+                self._steps = 0
+                self.ledger.ended(op)
+                self._tasks.pop(op, None)
                 later.append(effect)
             elif kind is Publish:
                 if self._marks is not None:
@@ -272,9 +276,6 @@ class World:
                 _CARRY_OUT[kind](self, effect)
         for effect in later:
             op = effect.task.payload
-            self._steps = 0
-            self.ledger.ended(op)
-            self._tasks.pop(op, None)
             if type(effect) is Drop:
                 self.host.dropped(op)
             else:

@@ -286,9 +286,23 @@ def test_work_does_not_wait_for_long_while_there_are_fewer_workers_than_may_be(w
     it.worker()
     it.submit(0, 1)
     it.send(0)
+    it.ledger.look(wanted)
     it.wait(2 * SECOND_NS)
     it.ledger.look(wanted)
     assert it.promises == told
+
+
+def test_that_a_worker_has_just_died_says_nothing() -> None:
+    it = Desk(Terms(workers=2))
+    it.worker()
+    it.worker(2)
+    it.submit(0, 1)
+    it.send(0)
+    it.ledger.look(0)
+    it.wait(2 * SECOND_NS)
+    it.processes[2].is_dead = True
+    it.ledger.look(0)
+    assert it.told == []
 
 
 def test_a_failed_start_may_keep_a_pool_small_for_a_while() -> None:
@@ -297,6 +311,7 @@ def test_a_failed_start_may_keep_a_pool_small_for_a_while() -> None:
     it.submit(0, 1)
     it.send(0)
     it.ledger.trouble_at = it.timeline.elapsed
+    it.ledger.look(0)
     it.wait(2 * SECOND_NS)
     it.ledger.look(0)
     assert it.told == []
