@@ -308,6 +308,7 @@ def examined(
     is_hopeless = bool(starts) and not (
         kinds <= {"kill", "refuse-start", "fail-start"}
         and all(spec.target != "forkserver" for spec in faults)
+        and sum(spec.kind == "kill" for spec in faults) <= 1  # the limits leave one alive at each, and not of all
         and all(spec.for_s <= _SHORT_LOOP_S for spec in starts)
         and not options.keys() & {"operations", "age_s", "shrink_s"}
         and not _has_deadlines(load)
