@@ -37,6 +37,11 @@ _PACE_MS: Final = 2
 _T = TypeVar("_T")
 
 
+def _hear_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Run:
     """One `python -m poolproof …`, told apart from all others by a variable in its environment.
 
@@ -59,8 +64,8 @@ class Run:
                 stdout=out,
                 stderr=err,
                 env=dict(os.environ) | {self._mark: "1", "TMPDIR": str(self.temporary)},
-                # A suite that a shell runs in the background ignores interrupts, and what it starts would as well.
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+                # A suite in the background of a shell, or under nohup, ignores these, and what it starts would as well.
+                preexec_fn=_hear_signals,
             )
         caller = processes.Handle.open(self.process.pid)
         assert caller is not None

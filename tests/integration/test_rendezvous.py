@@ -14,7 +14,7 @@ import pytest
 from poolproof import probe, processes
 from poolproof.lab.rendezvous import Rendezvous
 
-pytestmark = pytest.mark.functional
+pytestmark = [pytest.mark.functional, pytest.mark.layer(2)]  # layer 1 has a meeting place of its own
 
 GUESTS: Final = 3
 LONG_S: Final = 20.0

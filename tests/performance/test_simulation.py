@@ -9,6 +9,7 @@ import pytest
 
 from poolproof.checks import judge
 from poolproof.config import Effective
+from poolproof.exploration import explore
 from poolproof.history import Phase
 from poolproof.plan import PROMISES, Bounds, FaultSpec, Limits, Load, Plan, Scenario, Step
 from poolproof.pools import find_core
@@ -86,3 +87,15 @@ def test_the_four_long_shapes_are_simulated_and_judged_in_seconds(layer_config: 
     assert operations > 265_000
     assert operations / simulated_s >= budgets.simulated_per_s
     assert simulated_s + judged_s <= budgets.long_shapes_s
+
+
+def test_two_processes_explore_what_one_explores_and_sooner(say: Say) -> None:
+    seeds, took_s, found = 300, [], []
+    for jobs in (1, 2):
+        before = time.monotonic()
+        found.append(explore("sessionpool", seeds=seeds, jobs=jobs))
+        took_s.append(time.monotonic() - before)
+
+    say(f"{seeds} plans explored in {took_s[0]:.1f} s by one process, in {took_s[1]:.1f} s by two")
+    assert found[0] == found[1]
+    assert not found[0].broken
