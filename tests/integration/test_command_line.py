@@ -1,6 +1,7 @@
 """The command line as a shell sees it: exit statuses, one line for each misuse, plain lines in a pipe, JSON."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -286,3 +287,49 @@ def test_config_tells_the_origin_of_each_value(poolproof: Shell, settings: Path)
 
 def _read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+# --- exploring ----------------------------------------------------------------------------------------------------
+
+
+def explored(*arguments: str, home: Path) -> "subprocess.CompletedProcess[str]":
+    path = os.pathsep.join([str(ROOT), *sys.path])
+    command = [sys.executable, "-m", "poolproof", *arguments]
+    environment = dict(os.environ) | {"PYTHONPATH": path}
+    return subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_failure_that_was_explored_is_told_kept_and_replayed(tmp_path: Path) -> None:
+    arguments = ("--seeds", "60", "--jobs", "2", "--until-first", "--json", "out.json")
+    ended = explored("explore", "tests.pools.cores:Amnesiac", *arguments, home=tmp_path)
+
+    assert ended.returncode == 1, ended.stderr
+    found = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+    assert (found["schema"], found["verdict"], len(found["failures"])) == ("poolproof/explore-1", "broken", 1)
+    assert f"poolproof replay {found['failures'][0]['path']}" in ended.stdout
+    ended = explored("replay", found["failures"][0]["path"], home=tmp_path)
+    assert ended.returncode == 1, ended.stderr
+    assert "the history is the recorded one, to the byte" in ended.stdout
+
+
+def test_an_exploration_that_did_not_reach_everything_could_not_tell(tmp_path: Path) -> None:
+    ended = explored("explore", "--seeds", "3", "--jobs", "1", home=tmp_path)
+
+    assert ended.returncode == 3, ended.stderr
+    assert "missed\t" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("explore", "--layer", "3"), "expected 1, simulated, or 2, real processes"),
+        (("explore", "--report", "/dev/null/found"), "no folder that you may write to"),
+        (("explore", "nowhere:Nothing"), "can't be loaded"),
+        (("replay", "nothing.json"), "it can't be read"),
+    ],
+)
+def test_what_can_not_be_explored_is_refused_in_one_line(arguments: tuple[str, ...], told: str, tmp_path: Path) -> None:
+    ended = explored(*arguments, home=tmp_path)
+
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
+    assert told in ended.stderr

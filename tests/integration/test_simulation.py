@@ -26,17 +26,6 @@ UNSIMULATED = {"awkward-work", "parent-death"}
 CORES = "tests.pools.cores"
 
 
-def poolproof(*arguments: str, home: Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "poolproof", *arguments],
-        cwd=home,
-        env=dict(os.environ) | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 # --- the scenarios ------------------------------------------------------------------------------------------------
 
 
@@ -118,19 +107,15 @@ def test_an_exploration_that_is_too_short_says_what_it_did_not_reach() -> None:
 
 
 def test_what_fails_is_shrunk_and_kept_as_a_plan_and_as_a_test(tmp_path: Path) -> None:
-    arguments = ("--seeds", "60", "--jobs", "1", "--until-first", "--json", "out.json")
-    ended = poolproof("explore", f"{CORES}:Amnesiac", *arguments, home=tmp_path)
+    found = explore(f"{CORES}:Amnesiac", seeds=60, until_first=True, report=tmp_path)
 
-    assert ended.returncode == 1, ended.stderr
-    found = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
-    assert (found["schema"], found["verdict"]) == ("poolproof/explore-1", "broken")
-    assert "resolves-every-operation" in found["broken"]
-    (failure,) = found["failures"]
-    assert failure["windows"] == 1
-    plan = tmp_path / failure["path"]
+    assert "resolves-every-operation" in found.broken
+    (failure,) = found.failures
+    assert failure.windows == 1
+    plan = Path(failure.path)
     assert len(plan.read_text(encoding="utf-8").splitlines()) < 40
     again = [replay(plan) for _ in range(3)]
-    assert all((it.promise, it.verdict, it.is_same) == (failure["promise"], "broken", True) for it in again)
+    assert all((it.promise, it.verdict, it.is_same) == (failure.promise, "broken", True) for it in again)
     test = plan.with_name(f"test_{plan.stem}.py")
     compile(test.read_text(encoding="utf-8"), test.name, "exec")
     assert plan.name in test.read_text(encoding="utf-8")

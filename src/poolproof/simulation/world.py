@@ -238,7 +238,8 @@ class World:
             held = sum(map(self.ledger.holds, self._tasks))
             told = f"{len(self._tasks)} operations, the oldest {min(self._tasks)}; {held} of them in workers' hands"
             operations.append(told)
-        return "; ".join(operations + workers) or "nothing at all, and yet not over"
+        forks = [f"{len(self._wanted)} workers still to be forked"] if self._wanted else []
+        return "a world of " + ("; ".join(operations + workers + forks) or "nothing: no operation and no worker is left")
 
     @property
     def is_over(self) -> bool:
