@@ -239,7 +239,7 @@ class World:
             told = f"{len(self._tasks)} operations, the oldest {min(self._tasks)}; {held} of them in workers' hands"
             operations.append(told)
         forks = [f"{len(self._wanted)} workers still to be forked"] if self._wanted else []
-        return "a world of " + ("; ".join(operations + workers + forks) or "nothing: no operation and no worker is left")
+        return f"a world of {'; '.join(operations + workers + forks) or 'neither operations nor workers'}"
 
     @property
     def is_over(self) -> bool:
