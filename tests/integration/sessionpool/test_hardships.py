@@ -27,7 +27,8 @@ def work(x):
 def interrupted(pool, moment):
     futures = []
     try:
-        signal.setitimer(signal.ITIMER_REAL, moment)
+        # And again each second: an interrupt that meets a callback of the collector is swallowed by the interpreter.
+        signal.setitimer(signal.ITIMER_REAL, moment, 1)
         while True:
             futures = [pool.submit(work, number) for number in range(50)]
             for future in futures:
