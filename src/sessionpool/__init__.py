@@ -9,29 +9,36 @@
         pool.options(deadline=2.0, idempotent=True).submit(score, row)
 
 It needs Linux, and nothing but Python's standard library.
+
+The names here are imported when they are first used: forkserver and workers, which start from this package, need few of
+them, and a pool is open as soon as they are up.
 """
 
-from sessionpool.errors import (
-    DeadlineExceeded,
-    FrameTooLarge,
-    InvalidSettings,
-    MalformedFrame,
-    NotPicklable,
-    NotUnpicklable,
-    PoolBroken,
-    PoolClosed,
-    PoolSaturated,
-    PreloadError,
-    RemoteTraceback,
-    SessionExpired,
-    SessionLost,
-    SessionPoolError,
-    SessionUnknown,
-    WorkerDied,
-)
-from sessionpool.events import Event, Snapshot, WorkerInfo
-from sessionpool.pool import PoolView, SessionPool, SessionView
-from sessionpool.settings import Recycling, Restarts, Sessions, Timing
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sessionpool.errors import (
+        DeadlineExceeded,
+        FrameTooLarge,
+        InvalidSettings,
+        MalformedFrame,
+        NotPicklable,
+        NotUnpicklable,
+        PoolBroken,
+        PoolClosed,
+        PoolSaturated,
+        PreloadError,
+        RemoteTraceback,
+        SessionExpired,
+        SessionLost,
+        SessionPoolError,
+        SessionUnknown,
+        WorkerDied,
+    )
+    from sessionpool.events import Event, Snapshot, WorkerInfo
+    from sessionpool.pool import PoolView, SessionPool, SessionView
+    from sessionpool.settings import Recycling, Restarts, Sessions, Timing
 
 __all__ = [
     "DeadlineExceeded",
@@ -61,3 +68,52 @@ __all__ = [
     "WorkerDied",
     "WorkerInfo",
 ]
+
+_HOMES = {
+    "sessionpool.errors": (
+        "DeadlineExceeded",
+        "FrameTooLarge",
+        "InvalidSettings",
+        "MalformedFrame",
+        "NotPicklable",
+        "NotUnpicklable",
+        "PoolBroken",
+        "PoolClosed",
+        "PoolSaturated",
+        "PreloadError",
+        "RemoteTraceback",
+        "SessionExpired",
+        "SessionLost",
+        "SessionPoolError",
+        "SessionUnknown",
+        "WorkerDied",
+    ),
+    "sessionpool.events": (
+        "Event",
+        "Snapshot",
+        "WorkerInfo",
+    ),
+    "sessionpool.pool": (
+        "PoolView",
+        "SessionPool",
+        "SessionView",
+    ),
+    "sessionpool.settings": (
+        "Recycling",
+        "Restarts",
+        "Sessions",
+        "Timing",
+    ),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            found = globals()[name] = getattr(import_module(home), name)
+            return found
+    raise AttributeError(f"module 'sessionpool' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]
