@@ -43,8 +43,8 @@ def typing(session: nox.Session) -> None:
 
 @nox.session(tags=["ci"])
 def functional(session: nox.Session) -> None:
-    """Run the unit tests, and the integration tests marked functional."""
-    run_pytest(session, "tests/unit", "tests/integration", "-m", "functional", "-n", WORKERS)
+    """Run the unit tests, and those marked functional of the integration tests and of the planted defects."""
+    run_pytest(session, "tests/unit", "tests/integration", "tests/planted", "-m", "functional", "-n", WORKERS)
 
 
 @nox.session(tags=["ci"])

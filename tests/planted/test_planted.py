@@ -7,6 +7,8 @@ import pytest
 
 from tests.planted.hunt import SOURCE, missed, patches, plant
 
+pytestmark = pytest.mark.functional
+
 LEAST = 20
 
 
