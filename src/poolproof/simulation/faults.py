@@ -202,9 +202,9 @@ class Conductor:
 
     def _harm_affinity(self, injection: "_Injection") -> None:
         spec, begin = injection.spec, self._timeline.now
-        self._world.ledger.is_tampered = True
         harmed = self._pool.tamper(self._world.core, spec.kind, max(1, spec.count), injection.chance)
         if harmed:
+            self._world.ledger.is_tampered = True
             why = f"of {len(harmed)} sessions"
             self._write(injection, None, begin, "yes", why, sessions=tuple(sorted(harmed)))
             self._over()
@@ -331,7 +331,8 @@ def _harm_wire(world: World, process: Process, spec: FaultSpec, chance: random.R
 def _lose_states(world: World, process: Process, spec: FaultSpec, chance: random.Random) -> Heal:
     sessions = tuple(sorted({state.token for state in process.states.values() if state is not None}))
     process.states.clear()
-    world.ledger.is_tampered = True
+    if sessions:  # else the ledger would be silenced for nothing
+        world.ledger.is_tampered = True
     return lambda: _Effect(bool(sessions), f"it held the states of {len(sessions)} sessions", sessions)
 
 

@@ -154,6 +154,36 @@ def test_a_worker_that_holds_no_states_loses_none() -> None:
     assert it.said == ["no"]
 
 
+def test_states_that_nobody_held_excuse_nothing() -> None:
+    it = Room(1)
+    it.inject(kind="lose-states", count=1, coincide="any")
+    it.run(0.1)
+    assert not it.world.ledger.is_tampered
+
+
+def test_states_that_were_lost_excuse_what_follows_from_it() -> None:
+    it = with_sessions()
+    it.inject(kind="lose-states", count=2, coincide="any")
+    it.run(0.1)
+    assert it.world.ledger.is_tampered
+
+
+@pytest.mark.parametrize("kind", TABLE)
+def test_a_table_excuses_nothing_as_long_as_nothing_was_harmed_in_it(kind: str) -> None:
+    it = Room(1)
+    it.inject(kind=kind, target="pool", count=2, patience_s=0.2)
+    it.run(1)
+    assert not it.world.ledger.is_tampered
+
+
+@pytest.mark.parametrize("kind", TABLE)
+def test_a_table_that_was_harmed_excuses_what_follows_from_it(kind: str) -> None:
+    it = with_sessions()
+    it.inject(kind=kind, target="pool", count=2)
+    it.run(1)
+    assert it.world.ledger.is_tampered
+
+
 @pytest.mark.parametrize("kind", TABLE)
 def test_a_table_without_sessions_is_looked_at_again_and_then_given_up(kind: str) -> None:
     it = Room(1)
