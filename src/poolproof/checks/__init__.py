@@ -19,7 +19,7 @@ from poolproof.checks.serves_fairly import serves_fairly
 from poolproof.checks.sheds_overload import sheds_overload
 from poolproof.checks.survives_worker_death import survives_worker_death
 from poolproof.checks.types_every_error import types_every_error
-from poolproof.checks.verdict import ORDER, SHOWN, Answer, Evidence, Finding, Verdict, worst
+from poolproof.checks.verdict import ORDER, SHOWN, Answer, Evidence, Finding, Verdict, unknown, worst
 from poolproof.history import Fault, History, Lifecycle
 from poolproof.probe import ProbeError
 
@@ -51,7 +51,7 @@ CHECKS: Final[dict[str, Check]] = {
 
 
 def judge(history: History, checks: dict[str, Check] = CHECKS) -> tuple[Finding, ...]:
-    """Judge each promise that the history's scenario examines.
+    """Judge each promise that the history's scenario examines, and those that a simulated world saw broken.
 
     Where the scenario's fault does not apply to the pool, nothing was examined. A check that crashes could not tell.
     Nor could any that found nothing wrong where the run was cut short, or where a fault had no effect or met nothing:
@@ -61,12 +61,15 @@ def judge(history: History, checks: dict[str, Check] = CHECKS) -> tuple[Finding,
         return ()
     doubts = [Evidence(text=reason) for reason in _doubts(history)]
     findings = []
+    examines = history.plan.scenario.examines
     violated = {event.stage: None for event in history.lifecycle if event.event == "violation"}
-    for promise in dict.fromkeys((*history.plan.scenario.examines, *violated)):
+    for promise in dict.fromkeys((*examines, *violated)):
         try:
-            verdict, evidence = checks[promise](history)
+            # A check that the scenario does not ask for may take for a fault what was never measured.
+            answer: Answer = checks[promise](history) if promise in examines else ("broken", [])
         except Exception as error:  # whatever a check stumbles over is no verdict
-            verdict, evidence = "unknown", [Evidence(text=f"the check crashed: {type(error).__name__}: {error}")]
+            answer = unknown(f"the check crashed: {type(error).__name__}: {error}")
+        verdict, evidence = answer
         found = [event for event in history.lifecycle if event.event == "violation" and event.stage == promise]
         if found:
             evidence = _told(history, found) + (evidence if verdict == "broken" else [])

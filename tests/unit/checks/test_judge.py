@@ -4,6 +4,7 @@ from typing import Literal
 import pytest
 
 from poolproof.checks import CHECKS, Answer, Evidence, Finding, Verdict, judge, worst
+from poolproof.checks.verdict import SHOWN
 from poolproof.history import History
 from poolproof.plan import PROMISES
 from tests.unit.histories import KILL, Story
@@ -174,6 +175,47 @@ def test_what_is_broken_stays_broken_whatever_the_doubts() -> None:
 def test_doubts_are_told_before_what_the_check_said() -> None:
     finding = the_finding(Story.of(examines=(PROMISE,)).event("void", 2.0, detail="why"), "unknown")
     assert [entry.text for entry in finding.evidence] == ["the run was cut short: why", "seen"]
+
+
+def violated(story: Story, detail: str = "it took one too many") -> Story:
+    return story.event("violation", 2.0, PROMISE, detail=detail)
+
+
+@pytest.mark.parametrize("verdict", ["kept", "unknown"])
+def test_what_a_simulated_world_saw_breaks_a_promise_whatever_else_its_check_found(verdict: Verdict) -> None:
+    finding = the_finding(violated(Story.of(examines=(PROMISE,))), verdict)
+    assert (finding.verdict, [(entry.text, entry.at_s) for entry in finding.evidence]) == (
+        "broken",
+        [("it took one too many", 2.0)],
+    )
+
+
+def test_what_a_simulated_world_saw_is_told_before_what_the_check_found() -> None:
+    finding = the_finding(violated(Story.of(examines=(PROMISE,))), "broken")
+    assert [entry.text for entry in finding.evidence] == ["it took one too many", "seen"]
+
+
+def test_no_more_of_what_a_simulated_world_saw_is_told_than_is_shown() -> None:
+    story = Story.of(examines=(PROMISE,))
+    for number in range(SHOWN + 1):
+        violated(story, str(number))
+    assert [entry.text for entry in the_finding(story).evidence] == [str(number) for number in range(SHOWN)]
+
+
+def test_a_promise_that_is_not_examined_is_broken_by_what_a_simulated_world_saw_alone() -> None:
+    finding = the_finding(violated(Story.of(examines=())), "broken")
+    assert (finding.verdict, [entry.text for entry in finding.evidence]) == ("broken", ["it took one too many"])
+
+
+def test_the_check_of_a_promise_that_is_not_examined_is_not_asked() -> None:
+    asked: list[History] = []
+
+    def listening(history: History) -> Answer:
+        asked.append(history)
+        return "kept", []
+
+    judge(violated(Story.of(examines=())).history(), {PROMISE: listening})
+    assert asked == []
 
 
 @pytest.mark.parametrize(
