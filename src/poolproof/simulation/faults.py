@@ -113,7 +113,7 @@ class Conductor:
         spec, begin = injection.spec, self._timeline.now
         harmed = []
         for process in victims:
-            watch = process.watch(self._world.in_hands(process.number))
+            watch = process.watch(self._world.ledger.in_hands(process.number))
             harmed.append((process, watch, _HARMS[spec.kind](self._world, process, spec, injection.chance)))
 
         def conclude() -> None:
@@ -177,7 +177,7 @@ class Conductor:
     def _kill_forkserver(self, injection: "_Injection") -> None:
         begin = self._timeline.now
         watches = {
-            process.number: process.watch(self._world.in_hands(process.number))
+            process.number: process.watch(self._world.ledger.in_hands(process.number))
             for process in self._world.processes.values()
         }
         victims = self._world.lose_forkserver()

@@ -309,10 +309,6 @@ class World:
         process.expect([task.payload for task in tasks])
         process.inward.send(frames)
 
-    def in_hands(self, number: int) -> list[int]:
-        """The operations that a worker was sent and has not answered."""
-        return self.ledger.in_hands(number)
-
     def _start(self, effect: Start) -> None:
         if not self._looks:
             self._looks = True

@@ -321,13 +321,13 @@ def primed(quick: int = 3) -> Room:
 
 def test_what_is_sent_in_advance_does_not_wait() -> None:
     it = primed()
-    assert (it.world.ledger.waiting, len(it.world.in_hands(1))) == (0, 4)
+    assert (it.world.ledger.waiting, len(it.world.ledger.in_hands(1))) == (0, 4)
 
 
 def test_what_is_recalled_in_time_waits_again() -> None:
     it = primed()
     it.run(0.1)
-    assert (it.world.ledger.waiting, len(it.world.in_hands(1))) == (3, 1)
+    assert (it.world.ledger.waiting, len(it.world.ledger.in_hands(1))) == (3, 1)
 
 
 def test_what_a_worker_had_begun_when_it_was_recalled_does_not_wait() -> None:
@@ -367,7 +367,7 @@ def test_a_refused_operation_that_the_core_does_not_send_again_waits() -> None:
     it.core.script["submit"] = [[Send(1, [made])]]
     it.send("answer", 1)
     it.run(0.1)
-    assert (it.world.ledger.waiting, it.world.in_hands(1)) == (1, [])
+    assert (it.world.ledger.waiting, it.world.ledger.in_hands(1)) == (1, [])
 
 
 # --- what no pool may do ----------------------------------------------------------------------------------------------
