@@ -55,7 +55,8 @@ class Record:
         self._ended: list[int] = []
         self._raised: list[int] = []
         self._errors: dict[tuple[str, str], Error] = {}
-        self._born: dict[int, Process] = {}
+        self._born: dict[int, int] = {}
+        """When each process started, by its pid."""
         self._seen: dict[int, int] = {}
         self._gone: dict[int, int] = {}
         self.faults: list[Fault] = []
@@ -116,7 +117,7 @@ class Record:
 
     def born(self, process: Process) -> None:
         """A process was forked."""
-        self._born[process.pid] = process
+        self._born[process.pid] = process.start_time
         self._seen[process.pid] = self._timeline.now
 
     def gone(self, process: Process) -> None:
@@ -146,13 +147,13 @@ class Record:
             incarnations=tuple(
                 Incarnation(
                     pid=pid,
-                    start_time=process.start_time,
+                    start_time=start_time,
                     ppid=LAB_PID,
                     seen=self._seen[pid],
                     gone=self._gone.get(pid, 0),
                     command=_COMMAND,
                 )
-                for pid, process in self._born.items()
+                for pid, start_time in self._born.items()
             ),
             faults=tuple(self.faults),
             lifecycle=tuple(self.lifecycle),

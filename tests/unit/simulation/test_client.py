@@ -1,5 +1,7 @@
 """The client of a simulated pool: how an operation ends, and what it may not end in."""
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ from poolproof.simulation.client import Client
 from poolproof.simulation.timeline import Timeline
 from sessionpool.errors import WorkerDied
 from sessionpool.wire import Frame, Kind
-from tests.unit.simulation.worlds import Ground
+from tests.unit.simulation.worlds import Ground, Room
 
 MOST = 2
 
@@ -78,3 +80,13 @@ def test_an_operation_does_not_end_twice(again: str) -> None:
     client.resolved(0, answer(Kind.RESULT))
     client.resolved(0, answer(Kind.RESULT)) if again == "resolved" else client.dropped(0)
     assert violations(client) == ["returns-the-right-result"]
+
+
+def test_what_is_written_down_keeps_no_world_alive_that_is_over() -> None:
+    it = Room(1)
+    it.world.tell(it.world.core.shutdown)
+    it.run(20)
+    record, world = it.record, weakref.ref(it.world)
+    del it
+    gc.collect()
+    assert (len(record.lifecycle), world()) == (0, None)
