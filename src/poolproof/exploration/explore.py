@@ -23,7 +23,7 @@ from poolproof.experiment import carry_out
 from poolproof.exploration.keepsake import Keepsake, keep
 from poolproof.exploration.shrink import Shrinker
 from poolproof.exploration.swarm import examined, random_plan
-from poolproof.history import digest, load
+from poolproof.history import History, digest, load
 from poolproof.plan import PROMISES, Plan, Target
 from poolproof.pools import check_core, find_core, find_target
 from poolproof.simulation import SOMETIMES, Marks, simulate
@@ -242,32 +242,23 @@ def _run_simulated(target: Target, seeds: Iterable[int]) -> _Seen:
         if seed % _TWICE == 0 and digest(simulate(plan)) != digest(history):
             told = "reads a clock, draws chance of its own, or keeps something from one run to the next"
             raise PoolproofError(f"seed {seed} does not give the same twice: the core {told}")
-        findings = judge(history)
-        broken = [(seed, it.promise) for it in findings if it.verdict == "broken"]
-        _add(
-            seen,
-            _Seen(
-                seeds=1,
-                operations=len(history.operations),
-                faults=sum(fault.effective == "yes" for fault in history.faults),
-                inconclusive=not broken and all(it.verdict == "unknown" for it in findings),
-                broken=broken,
-                kept={it.promise: int(it.verdict == "kept") for it in findings},
-                reached=marks.reached,
-                transitions=marks.transitions,
-            ),
-        )
+        _add(seen, _judged(seed, history, marks))
     return seen
 
 
 def _run_real(target: Target, layer: int, seed: int, report: Path | None) -> _Seen:
     plan = random_plan(target, seed, layer=layer)
     with TemporaryDirectory(prefix="poolproof-explore-") as folder:
-        history = carry_out(plan, Path(folder))
-        findings = judge(history)
-        broken = [(seed, it.promise) for it in findings if it.verdict == "broken"]
-        if broken and report is not None:
+        seen = _judged(seed, carry_out(plan, Path(folder)), Marks())
+        if seen.broken and report is not None:
             shutil.copytree(folder, _run_folder(report, seed), dirs_exist_ok=True)
+    return seen
+
+
+def _judged(seed: int, history: History, marks: Marks) -> _Seen:
+    """What one run showed."""
+    findings = judge(history)
+    broken = [(seed, it.promise) for it in findings if it.verdict == "broken"]
     return _Seen(
         seeds=1,
         operations=len(history.operations),
@@ -275,6 +266,8 @@ def _run_real(target: Target, layer: int, seed: int, report: Path | None) -> _Se
         inconclusive=not broken and all(it.verdict == "unknown" for it in findings),
         broken=broken,
         kept={it.promise: int(it.verdict == "kept") for it in findings},
+        reached=marks.reached,
+        transitions=marks.transitions,
     )
 
 
