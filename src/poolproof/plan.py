@@ -348,6 +348,21 @@ STARTS: Final = 2
 CYCLES: Final = 3
 """How often the stage `cycles` opens and closes the pool again after the first, uncounted time."""
 
+CYCLE_OPERATIONS: Final = 2
+"""How many operations a worker each of those times."""
+
+SHUTDOWN_OPERATIONS: Final = 10
+"""How many operations a worker, at most, a pool is given that is closed at work."""
+
+ATTEMPTS: Final = 3
+"""How often it is tried at most to have as many operations at once as there are workers."""
+
+LEAD_NS: Final = 50_000_000
+"""How long before its measured window everything of a load is laid out."""
+
+SLACK_S: Final = 5.0
+"""What is added to a bound, so that whoever keeps his own is not ended for telling so late."""
+
 Stage = Literal[
     "cycles", "open", "probe-before", "load", "drain", "probe-after", "close", "close-loaded", "close-cancelling"
 ]
@@ -374,6 +389,11 @@ class Scenario(Value, frozen=True, kw_only=True, omit_defaults=True):
     def closes_under_load(self) -> bool:
         """Whether the pool is closed right after the load: what faults are to come, come while it closes."""
         return ("load", "close") in pairwise(self.stages)
+
+    @property
+    def fault_s(self) -> float:
+        """How long the faults may take to be over, one after the other."""
+        return sum(fault.for_s + fault.patience_s for fault in self.faults)
 
 
 class Bounds(Value, frozen=True, kw_only=True):
@@ -441,6 +461,18 @@ class Plan(Value, frozen=True, kw_only=True):
                 perhaps beside others, and that takes what the imports and the setup of the user's work take.
         """
         return max(self.bounds.drain_s, 3 * claims.detection_s) + STARTS * start_s
+
+    def close_bound_s(self, claims: Claims, start_s: float) -> float:
+        """How long a close may take, in seconds: it may have to wait for workers that are just being started."""
+        return max(self.bounds.close_s, 3 * claims.detection_s) + STARTS * start_s
+
+    def first_probe_s(self, start_s: float) -> float:
+        """How long the first probe of a fresh pool's capacity may take, in seconds: not all workers may be up yet."""
+        return max(self.bounds.open_s / 4, STARTS * start_s)
+
+    def shutdown_operations(self, claims: Claims, start_s: float, service_s: float) -> int:
+        """How many operations of so many seconds a worker can still be worked off by a bounded close."""
+        return max(2, min(SHUTDOWN_OPERATIONS, int(self.close_bound_s(claims, start_s) / 2 / max(service_s, 1e-6))))
 
 
 def encode(plan: Plan) -> bytes:

@@ -86,6 +86,31 @@ def test_an_operation_may_take_twice_as_long_as_the_pool_took_to_start_beside(
     assert make_plan().resolution_s(Claims(detection_s=detection_s), start_s) == patience_s
 
 
+@pytest.mark.parametrize(
+    ("detection_s", "start_s", "bound_s"), [(1.0, 0.0, 4.0), (2.0, 0.0, 6.0), (1.0, 0.5, 5.0), (2.0, 0.5, 7.0)]
+)
+def test_a_close_may_take_its_bound_or_three_times_the_detection_and_twice_a_start(
+    detection_s: float, start_s: float, bound_s: float
+) -> None:
+    assert make_plan().close_bound_s(Claims(detection_s=detection_s), start_s) == bound_s
+
+
+@pytest.mark.parametrize(("start_s", "patience_s"), [(0.0, 5.0), (2.0, 5.0), (4.0, 8.0)])
+def test_the_first_probe_may_take_a_quarter_of_an_opening_or_twice_a_start(start_s: float, patience_s: float) -> None:
+    assert make_plan().first_probe_s(start_s) == patience_s
+
+
+@pytest.mark.parametrize(("service_s", "count"), [(0.0, 10), (0.2, 10), (0.5, 4), (1.5, 2), (100.0, 2)])
+def test_a_pool_is_closed_with_what_it_can_work_off_in_half_the_time_and_neither_little_nor_much(
+    service_s: float, count: int
+) -> None:
+    assert make_plan().shutdown_operations(Claims(), 0.0, service_s) == count
+
+
+def test_faults_may_take_as_long_as_they_last_and_are_hunted() -> None:
+    assert make_plan(faults=(KILL, STALL)).scenario.fault_s == 1.5 + (2.0 + 1.5)
+
+
 def test_a_load_lasts_as_long_as_its_steps() -> None:
     assert Load(steps=(Step(rate=1, seconds=2), Step(rate=0, seconds=0.5))).seconds == 2.5
 

@@ -5,7 +5,6 @@ and needs no time-out of its own.
 """
 
 import contextlib
-import dataclasses
 import faulthandler
 import gc
 import random
@@ -28,8 +27,18 @@ from poolproof.lab import boot
 from poolproof.lab.channel import Channel
 from poolproof.lab.rendezvous import Rendezvous
 from poolproof.lab.residue import HOST_WIDE, settle, snapshot, surviving_workers
-from poolproof.load import Client, Schedule, payload_source, release, schedule
-from poolproof.plan import CYCLES, STARTS, Claims, Kind
+from poolproof.load import Client, Schedule, mix_and_placed, payload_source, release, schedule
+from poolproof.plan import (
+    ATTEMPTS,
+    CYCLE_OPERATIONS,
+    CYCLES,
+    LEAD_NS,
+    SHUTDOWN_OPERATIONS,
+    SLACK_S,
+    STARTS,
+    Claims,
+    Kind,
+)
 from poolproof.pools import Pool, build
 from poolproof.references import importable
 from poolproof.workloads import awkward, load_workload, reference
@@ -38,13 +47,8 @@ TARGET_FAILED: Final = 64
 """Exit status of a lab whose target or workload could not be loaded or built; that it was so, its message says."""
 LAB_FAILED: Final = 70
 """Exit status of a lab that failed by an error of its own, and said so; its traceback is in output.txt."""
-_ATTEMPTS: Final = 3
-_LEAD_NS: Final = SECOND_NS // 20
 _DEADLINE_NS: Final = 10_000
 """What it takes at most to give one operation its deadline, once the start is known."""
-_SLACK_S: Final = 5.0
-_CYCLE_OPERATIONS: Final = 2
-_SHUTDOWN_OPERATIONS: Final = 10
 
 
 class Lab:
@@ -128,20 +132,16 @@ class Lab:
                 reference(plan.works_on)
             )  # workers may be started without the caller's own script
             references = dict.fromkeys(kinds, found_at) | dict.fromkeys(awkwards, awkward.REFERENCE)
-            # What is placed comes once, where it is placed, and not in the mix.
-            mix = {name: kind for name, kind in kinds.items() if kind.weight > 0}
-            placed = {
-                name: _unweighted(kind) for name, kind in (kinds | awkwards).items() if name in wanted - mix.keys()
-            }
+            mix, placed = mix_and_placed(plan.scenario.load, kinds, awkwards)
             laid_out = {**mix, **placed}
             # A pool that does fewer operations at once than it has workers is offered fewer: see `_load`.
             self._schedule: Schedule = self._lay_out(laid_out, plan.workers)
             names = (*laid_out, probe.RENDEZVOUS)
             reserve = (
                 max(plan.scenario.load.warm_up, len(mix))
-                + 2 * _ATTEMPTS * plan.workers
-                + (CYCLES + 1) * (_CYCLE_OPERATIONS * plan.workers + 2)
-                + 2 * (_SHUTDOWN_OPERATIONS * plan.workers + 3)
+                + 2 * ATTEMPTS * plan.workers
+                + (CYCLES + 1) * (CYCLE_OPERATIONS * plan.workers + 2)
+                + 2 * (SHUTDOWN_OPERATIONS * plan.workers + 3)
                 + 1
                 + 1
             )
@@ -196,7 +196,7 @@ class Lab:
             )
             self._claims = self._pool.claims
             write_claims(self._folder, self._claims)
-        with self._stage("ready", self._plan.bounds.open_s + _SLACK_S):
+        with self._stage("ready", self._plan.bounds.open_s + SLACK_S):
             # Readiness is shown by an answer, however long the workers take to start; one that never came is not
             # waited for again.
             lost = self._client.drain(now_ns())  # what ended during a close is no answer of this pool
@@ -216,10 +216,10 @@ class Lab:
         for cycle in range(CYCLES + 1):
             self._open()
             with self._stage("cycle", self._drain_bound()):
-                self._send_now(_CYCLE_OPERATIONS * self._plan.workers, Phase.PROBE)
+                self._send_now(CYCLE_OPERATIONS * self._plan.workers, Phase.PROBE)
                 self._client.drain(now_ns() + round(self._patience_s() * SECOND_NS))
             self._close()
-            with self._stage("cycle", _SLACK_S):
+            with self._stage("cycle", SLACK_S):
                 gc.collect()
                 seen = settle(baseline, bound_s=1.0 if cycle else 0.2)
                 # What an interpreter sets up once is no residue: the first close is where counting starts.
@@ -230,7 +230,7 @@ class Lab:
             counts.append({category: len(names) for category, names in seen.items()})
         suspects = [category for category in HOST_WIDE if all(a[category] < b[category] for a, b in pairwise(counts))]
         if suspects:
-            with self._stage("cycle", _SLACK_S):
+            with self._stage("cycle", SLACK_S):
                 # Others on this machine may make such things too: if they grow without any pool, nothing can be told.
                 alone = settle(baseline, bound_s=(now_ns() - began) / SECOND_NS / CYCLES)
                 for category in suspects:
@@ -238,9 +238,7 @@ class Lab:
                         self._event("foreign-residue", category, len(alone[category]))
 
     def _probe_before(self) -> None:
-        self._capacity_before = self._probe(
-            "probe-before", self._plan.workers, max(self._plan.bounds.open_s / 4, STARTS * self._start_s)
-        )
+        self._capacity_before = self._probe("probe-before", self._plan.workers, self._plan.first_probe_s(self._start_s))
 
     def _probe_after(self) -> None:
         # Workers that were lost may still be starting.
@@ -251,9 +249,9 @@ class Lab:
         workers, timeout_s = self._plan.workers, self._plan.bounds.rendezvous_s
         kind = self._names.index(probe.RENDEZVOUS)
         best = 0
-        bound_s = first_s + _ATTEMPTS * 2 * timeout_s + _SLACK_S
+        bound_s = first_s + ATTEMPTS * 2 * timeout_s + SLACK_S
         with self._stage(stage, bound_s), contextlib.closing(Rendezvous()) as rendezvous:
-            for attempt in range(_ATTEMPTS):
+            for attempt in range(ATTEMPTS):
                 patience_s = max(timeout_s, first_s) if attempt == 0 else timeout_s
                 before = self._client.drain(now_ns())
                 payload = (rendezvous.address, bound_s)
@@ -281,9 +279,9 @@ class Lab:
                 self._prepare_scheduled(laid_out, row)
             gc.collect()
             gc.freeze()  # a million prepared operations are not to be walked by each collection
-        with self._stage("load", load.seconds + self._fault_seconds() + 2 * _SLACK_S):
+        with self._stage("load", load.seconds + self._plan.scenario.fault_s + 2 * SLACK_S):
             with contextlib.closing(best_timer()) as timer:
-                start = now_ns() + _LEAD_NS + (len(laid_out) * _DEADLINE_NS if laid_out.deadline_ns.any() else 0)
+                start = now_ns() + LEAD_NS + (len(laid_out) * _DEADLINE_NS if laid_out.deadline_ns.any() else 0)
                 due = laid_out.due_ns + start
                 np.asarray(self._columns.due)[first : first + len(due)] = due
                 if laid_out.deadline_ns.any():
@@ -328,7 +326,7 @@ class Lab:
             except BaseException as error:  # a pool may raise anything, and that is what shall be known
                 self._event("close-raised", "close", detail=f"{type(error).__name__}: {error}")
             self._event("closed", "close")
-        with self._stage("after-close", self._plan.bounds.outlive_s + _SLACK_S):
+        with self._stage("after-close", self._plan.bounds.outlive_s + SLACK_S):
             for process in surviving_workers(self._folder / "executions", self._plan.bounds.outlive_s):
                 self._journal.write(
                     Leftover(
@@ -353,7 +351,7 @@ class Lab:
             self._send_now(1, Phase.WARM_UP)
             self._client.drain(before + round(self._patience_s() * SECOND_NS), leave=lost)
             service_s = (now_ns() - before) / SECOND_NS
-            each = max(2, min(_SHUTDOWN_OPERATIONS, int(self._close_bound() / 2 / service_s)))
+            each = self._plan.shutdown_operations(self._claims, self._start_s, service_s)
             count = each * self._plan.workers
             self._send_now(count, Phase.MEASURED)
             # The first answer shows that workers are at it; the others are running or queued.
@@ -365,22 +363,14 @@ class Lab:
 
     # --- bounds -------------------------------------------------------------------------------------------------
 
-    def _fault_seconds(self) -> float:
-        return sum(fault.for_s + fault.patience_s for fault in self._plan.scenario.faults)
-
     def _patience_s(self) -> float:
         return self._plan.resolution_s(self._claims, self._start_s)
 
     def _drain_bound(self) -> float:
-        return self._patience_s() + _SLACK_S
+        return self._patience_s() + SLACK_S
 
     def _close_bound(self) -> float:
-        # A close may have to wait for workers that are just being started.
-        return max(self._plan.bounds.close_s, 3 * self._claims.detection_s) + STARTS * self._start_s
-
-
-def _unweighted(kind: Kind) -> Kind:
-    return dataclasses.replace(kind, weight=0)
+        return self._plan.close_bound_s(self._claims, self._start_s)
 
 
 def main(orders: boot.Orders, keeper_fd: int, conductor_fd: int) -> int:

@@ -2,6 +2,6 @@
 
 from poolproof.load.client import Client, payload_source
 from poolproof.load.generator import release
-from poolproof.load.schedule import Schedule, schedule, stream
+from poolproof.load.schedule import Schedule, mix_and_placed, schedule, stream
 
-__all__ = ["Client", "Schedule", "payload_source", "release", "schedule", "stream"]
+__all__ = ["Client", "Schedule", "mix_and_placed", "payload_source", "release", "schedule", "stream"]

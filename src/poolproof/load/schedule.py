@@ -3,8 +3,9 @@
 import math
 import random
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -84,6 +85,22 @@ class Schedule:
 
     def __len__(self) -> int:
         return len(self.due_ns)
+
+
+def mix_and_placed(
+    load: Load, kinds: Mapping[str, Kind], beside: Mapping[str, Kind] = MappingProxyType({})
+) -> tuple[dict[str, Kind], dict[str, Kind]]:
+    """The kinds of the mix; and those that the load places, which come only there: with a weight of 0.
+
+    Args:
+        load: what is placed.
+        kinds: the workload's; those with a weight are the mix.
+        beside: others that may be placed.
+    """
+    mix = {name: kind for name, kind in kinds.items() if kind.weight > 0}
+    wanted = {entry.kind for entry in load.placed} - mix.keys()
+    placed = {name: replace(kind, weight=0) for name, kind in {**kinds, **beside}.items() if name in wanted}
+    return mix, placed
 
 
 def schedule(load: Load, kinds: Mapping[str, Kind], seed: int) -> Schedule:

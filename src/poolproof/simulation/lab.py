@@ -1,6 +1,5 @@
 """One plan carried out in a simulated world, stage by stage, as `poolproof.lab` does with real processes."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -9,8 +8,8 @@ import msgspec
 from poolproof import probe
 from poolproof.errors import UsageError
 from poolproof.history import History, Leftover, Lifecycle, Phase
-from poolproof.load import payload_source, schedule
-from poolproof.plan import CYCLES, STARTS, Kind, Load, Placed, Plan, Step
+from poolproof.load import mix_and_placed, payload_source, schedule
+from poolproof.plan import ATTEMPTS, CYCLE_OPERATIONS, CYCLES, LEAD_NS, SLACK_S, STARTS, Load, Placed, Plan, Step
 from poolproof.pools import build_core
 from poolproof.simulation.client import Client
 from poolproof.simulation.faults import Conductor
@@ -23,12 +22,7 @@ from poolproof.simulation.world import StuckError, World
 from poolproof.workloads import load_workload
 from poolproof.workloads.scripted import is_command
 
-_ATTEMPTS: Final = 3
-_LEAD_NS: Final = SECOND_NS // 20
-_SLACK_S: Final = 5.0
 _QUIET_NS: Final = SECOND_NS // 10
-_CYCLE_OPERATIONS: Final = 2
-_SHUTDOWN_OPERATIONS: Final = 10
 
 ENVIRONMENT: Final = {"python": "virtual time", "system": "simulated", "cores": "-", "memory_gib": "-"}
 
@@ -82,8 +76,7 @@ class Lab:
             if entry.command and not is_command(entry.command)
         ]:
             raise UsageError("; ".join(wrong))
-        mix = {name: kind for name, kind in workload.kinds.items() if kind.weight > 0}
-        placed = {name: _unweighted(kind) for name, kind in workload.kinds.items() if name in wanted - mix.keys()}
+        mix, placed = mix_and_placed(plan.scenario.load, workload.kinds)
         self._kinds = {**mix, **placed}
         self._names = (*self._kinds, probe.RENDEZVOUS)
         self._makers = [kind.payload for kind in self._kinds.values()]
@@ -178,7 +171,7 @@ class Lab:
         for cycle in range(CYCLES + 1):
             self._open()
             self._begin("cycle")
-            self._send_now(_CYCLE_OPERATIONS * self._plan.workers, Phase.PROBE)
+            self._send_now(CYCLE_OPERATIONS * self._plan.workers, Phase.PROBE)
             self._drain_until(self._timeline.now + self._patience_ns())
             self._end("cycle")
             self._close()
@@ -186,7 +179,7 @@ class Lab:
             self._record.event("residue", f"processes, cycle {cycle}", len(left), ", ".join(map(str, left)))
 
     def _probe_before(self) -> None:
-        first_s = max(self._plan.bounds.open_s / 4, STARTS * self._start_s)
+        first_s = self._plan.first_probe_s(self._start_s)
         self._capacity_before = self._probe("probe-before", self._plan.workers, first_s)
 
     def _probe_after(self) -> None:
@@ -197,7 +190,7 @@ class Lab:
         workers, timeout_s = self._plan.workers, self._plan.bounds.rendezvous_s
         kind, best = self._names.index(probe.RENDEZVOUS), 0
         self._begin(stage)
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             patience_s = max(timeout_s, first_s) if attempt == 0 else timeout_s
             before = self._client.unresolved
             meeting = Meeting()
@@ -226,7 +219,7 @@ class Lab:
         at_once = self._capacity_before if load.service_s and self._capacity_before else plan.workers
         laid_out = schedule(load.at_capacity(min(at_once, plan.workers)), self._kinds, plan.seed)
         self._begin("load", load.seconds)
-        start = timeline.now + _LEAD_NS
+        start = timeline.now + LEAD_NS
         dues = (laid_out.due_ns + start).tolist()
         deadlines = laid_out.deadline_ns.tolist()
         kinds, sessions, sequences = laid_out.kind.tolist(), laid_out.session.tolist(), laid_out.session_seq.tolist()
@@ -252,8 +245,8 @@ class Lab:
             send(world, op)
         world.run(max(timeline.now, start + round(load.seconds * SECOND_NS)))
         if not self._plan.scenario.closes_under_load:
-            last = sum(fault.for_s + fault.patience_s for fault in plan.scenario.faults)
-            world.run_while(lambda: not conductor.is_done, timeline.now + round((last + _SLACK_S) * SECOND_NS))
+            until = timeline.now + round((plan.scenario.fault_s + SLACK_S) * SECOND_NS)
+            world.run_while(lambda: not conductor.is_done, until)
         self._last_heal = conductor.last_heal
         self._end("load")
 
@@ -268,7 +261,7 @@ class Lab:
 
     def _close(self, *, cancel: bool = False, backlog_s: float = 0.0) -> None:
         world, timeline, record = self._opened, self._timeline, self._record
-        bound_s = self._close_bound() + backlog_s
+        bound_s = self._plan.close_bound_s(self._pool.claims, self._start_s) + backlog_s
         self._begin("close", bound_s)
         record.event("closing", "close", self._client.unresolved, "cancelling" if cancel else "")
         world.tell(world.core.shutdown, cancel=cancel)
@@ -303,7 +296,7 @@ class Lab:
         self._send_now(1, Phase.WARM_UP)
         self._drain_until(before + self._patience_ns(), lost)
         service_s = (timeline.now - before) / SECOND_NS
-        each = max(2, min(_SHUTDOWN_OPERATIONS, int(self._close_bound() / 2 / max(service_s, 1e-6))))
+        each = self._plan.shutdown_operations(self._pool.claims, self._start_s, service_s)
         count = each * self._plan.workers
         self._send_now(count, Phase.MEASURED)
         self._drain_until(timeline.now + self._patience_ns(), lost + count - 1)
@@ -314,13 +307,6 @@ class Lab:
 
     def _patience_ns(self) -> int:
         return round(self._plan.resolution_s(self._pool.claims, self._start_s) * SECOND_NS)
-
-    def _close_bound(self) -> float:
-        return max(self._plan.bounds.close_s, 3 * self._pool.claims.detection_s) + STARTS * self._start_s
-
-
-def _unweighted(kind: Kind) -> Kind:
-    return dataclasses.replace(kind, weight=0)
 
 
 def _terms(record: Record, op: int) -> dict[str, Any]:

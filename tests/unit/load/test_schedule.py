@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poolproof.errors import UsageError
-from poolproof.load import Schedule, payload_source, schedule
+from poolproof.load import Schedule, mix_and_placed, payload_source, schedule
 from poolproof.plan import MAX_OPERATIONS, Kind, Load, Placed, Step
 
 
@@ -25,6 +25,29 @@ def assert_same(one: Schedule, other: Schedule) -> None:
     assert one.kinds == other.kinds
     for name in ("due_ns", "kind", "session", "session_seq", "deadline_ns"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+def weights(*placed: str, beside: dict[str, Kind] | None = None) -> list[dict[str, float]]:
+    """What the kinds of the mix weigh, and those that are placed."""
+    load = Load(steps=(), placed=tuple(Placed(at_s=0.5, kind=name) for name in placed))
+    return [
+        {name: it.weight for name, it in kinds.items()} for kinds in mix_and_placed(load, WITH_PLACED, beside or {})
+    ]
+
+
+def test_the_mix_is_what_has_a_weight() -> None:
+    assert weights() == [{"predict": 9, "batch": 1}, {}]
+
+
+def test_what_is_only_placed_has_no_weight() -> None:
+    assert weights("odd", "strange", beside={"strange": kind(5), "unwanted": kind(1)}) == [
+        {"predict": 9, "batch": 1},
+        {"odd": 0, "strange": 0},
+    ]
+
+
+def test_what_is_placed_of_the_mix_stays_in_it() -> None:
+    assert weights("batch") == [{"predict": 9, "batch": 1}, {}]
 
 
 @pytest.mark.parametrize("arrivals", ["constant", "poisson"])
