@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from poolproof.history import Outcome, Phase
+from poolproof.simulation import world
 from poolproof.simulation.process import KILLED
 from poolproof.simulation.timeline import NEVER
 from poolproof.simulation.wire import Harm
@@ -11,14 +12,14 @@ from poolproof.simulation.world import DEATH_NS, FORK_NS, IMPORT_NS, StartFault,
 from sessionpool.core import Forget, Kill, Recall, Resolve, Send, Start, Stop
 from sessionpool.errors import PoolClosed, PoolSaturated
 from sessionpool.wire import Frame, Kind
-from tests.unit.simulation.worlds import MS, SECOND_NS, Doubled, Room, task
+from tests.unit.simulation.worlds import MS, SECOND_NS, Doubled, Room, answer, task
 
 WAIT: tuple[Any, ...] = ("wait", 0.1, 7)
 
 
-def with_worker(**script: list[Any]) -> Doubled:
+def with_worker(*, look_s: float = 1000.0, **script: list[Any]) -> Doubled:
     """A scripted core whose only worker is up."""
-    it = Doubled({"open": [[Start(1)]]} | script)
+    it = Doubled({"open": [[Start(1)]]} | script, look_s=look_s)
     it.run(0.1)
     return it
 
@@ -342,6 +343,27 @@ def test_what_a_worker_had_begun_when_it_was_recalled_does_not_wait() -> None:
     assert (it.world.ledger.waiting, it.core.tellings("recalled")) == (0, [(1, 2)])
 
 
+def at_work() -> Doubled:
+    """A worker at the first of three operations."""
+    it = with_worker(submit=[[Send(1, [task(op, 1 + op)])] for op in range(3)])
+    for _ in range(3):
+        it.send("wait", 0.5, 1)
+    it.run(0.01)
+    return it
+
+
+def test_nothing_is_asked_of_a_worker_that_has_begun_what_is_recalled() -> None:
+    it = at_work()
+    it.world.perform([Recall(1, 1, 2)])
+    assert (it.world.processes[1].recalled_until, it.core.tellings("recalled")) == (0, [(1, 2)])
+
+
+def test_the_word_of_what_is_recalled_stays_until_the_worker_has_passed_it() -> None:
+    it = at_work()
+    it.world.perform([Recall(1, 2, 2), Recall(1, 3, 3)])
+    assert (it.world.processes[1].recalled_until, it.core.tellings("recalled")) == (2, [(1, 3)])
+
+
 def test_what_was_recalled_is_done_in_the_end_and_once() -> None:
     it = primed()
     it.run(2)
@@ -465,6 +487,35 @@ def test_a_core_that_fails_over_what_comes_of_a_submission_is_stuck() -> None:
         it.run(1)
 
 
+def going_round(it: Doubled) -> Doubled:
+    """Something happens every 10 µs, and nothing comes of it."""
+    it.timeline.after(10_000, lambda: going_round(it))
+    return it
+
+
+def test_a_core_that_goes_round_and_ends_no_operation_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world, "_ROUND_AND_ROUND", 1000)
+    it = going_round(Doubled({}))
+    with pytest.raises(StuckError, match="1000 things happened in a row, and no operation came to an end"):
+        it.run(1)
+
+
+def test_a_core_that_ends_operations_meanwhile_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world, "_ROUND_AND_ROUND", 1000)
+    it = going_round(Doubled({"submit": [[Resolve(task(op), PoolClosed(""))] for op in range(4)]}))
+    for _ in range(4):
+        it.run(0.009)
+        it.send(*WAIT)
+    assert it.client.unresolved == 0
+
+
+def test_looks_at_a_worker_that_is_long_at_its_work_are_no_going_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world, "_ROUND_AND_ROUND", 100)
+    it = with_worker(look_s=0.001)
+    it.run(1)
+    assert len(it.core.tellings("observed")) > 1000
+
+
 # --- time -------------------------------------------------------------------------------------------------------------
 
 
@@ -583,3 +634,80 @@ def test_a_worker_that_finds_a_frame_malformed_is_given_up_by_the_pool() -> None
     it.world.processes[1].outward.send([frame])
     it.run(0.01)
     assert it.core.tellings("doom") == [(1, "it was sent a malformed frame")]
+
+
+# --- whoever reads ----------------------------------------------------------------------------------------------------
+
+
+class Late(random.Random):
+    """The chance by which whoever reads is late each time, by a millisecond."""
+
+    def random(self) -> float:
+        return 0.0
+
+    def randrange(self, start: int, stop: int | None = None, step: int = 1) -> int:
+        return MS
+
+
+def read_late(**script: list[Any]) -> Doubled:
+    """A worker whose answers nobody reads for a millisecond."""
+    it = with_worker(look_s=0.0001, **script)
+    it.world._reader = Late()
+    return it
+
+
+def names(it: Doubled) -> list[str]:
+    return [name for name, *_ in it.core.told if name in ("replied", "exited", "doom")]
+
+
+def test_now_and_then_whoever_reads_finds_several_answers_together() -> None:
+    it = with_worker()
+    for number in range(1, 201):
+        it.world.processes[1].outward.send([answer(number)])
+        it.run(0.0002)
+    assert {len(frames) for _, frames in it.core.tellings("replied")} > {1, 2}
+
+
+def test_whoever_reads_late_finds_the_answers_in_order() -> None:
+    it = read_late()
+    for number in range(1, 4):
+        it.world.processes[1].outward.send([answer(number)])
+    it.run(0.01)
+    (told,) = it.core.tellings("replied")
+    assert [frame.sequence for frame in told[1]] == [1, 2, 3]
+
+
+def test_a_worker_whose_answers_lie_unread_is_not_silent() -> None:
+    it = read_late()
+    it.run(0.001)
+    it.world.processes[1].outward.send([answer(1)])
+    it.run(0.0005)
+    silent = [kwargs["is_silent"] for name, _, kwargs in it.core.told if name == "observed"]
+    assert (silent[0], silent[-1]) == (True, False)
+
+
+def test_what_lies_unread_is_told_before_the_death_of_its_worker() -> None:
+    it = read_late()
+    it.world.processes[1].outward.send([answer(1)])
+    it.run(0.0001)
+    it.world.processes[1].die(KILLED)
+    it.run(0.01)
+    assert names(it) == ["replied", "exited"]
+
+
+def test_what_lies_unread_is_told_before_what_is_no_frame() -> None:
+    it = read_late()
+    process = it.world.processes[1]
+    process.outward.send([answer(1)])
+    process.outward.harms.append(Harm("corrupt", 1.0, random.Random(1)))
+    process.outward.send([answer(2)])
+    it.run(0.0005)
+    assert names(it) == ["replied", "doom"]
+
+
+def test_what_a_worker_answered_before_it_failed_is_told_first() -> None:
+    it = with_worker()
+    failed = Frame(int(Kind.FAILED), 1, 0, 0, 0, "it was sent a malformed frame")  # type: ignore[arg-type]
+    it.world.processes[1].outward.send([answer(1), failed])
+    it.run(0.01)
+    assert names(it) == ["replied", "doom"]

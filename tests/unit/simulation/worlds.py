@@ -243,13 +243,13 @@ class ScriptedPool:
     """The pool of such a core."""
 
     claims = Claims()
-    look_s = 1000.0
     workers = 1
     is_strict = False
     max_runs = 1
 
-    def __init__(self, script: dict[str, list[Any]], max_queue: int | None = None) -> None:
+    def __init__(self, script: dict[str, list[Any]], max_queue: int | None, look_s: float) -> None:
         self.max_queue = max_queue
+        self.look_s = look_s
         self.core = ScriptedCore(script)
 
     def make_core(self, chance: random.Random) -> ScriptedCore:
@@ -272,10 +272,10 @@ def task(op: int, sequence: int = 0, *, closes: bool = False) -> Task:
 class Doubled:
     """A scripted core in a world, with its client."""
 
-    def __init__(self, script: dict[str, list[Any]], max_queue: int | None = None) -> None:
+    def __init__(self, script: dict[str, list[Any]], max_queue: int | None = None, *, look_s: float = 1000.0) -> None:
         self.timeline = Timeline()
         self.client = Client(self.timeline, 3)
-        self.pool = ScriptedPool(script, max_queue)
+        self.pool = ScriptedPool(script, max_queue, look_s)
         self.core = self.pool.core
         self.world = World(self.timeline, self.pool, "doubled", self.client)
 
