@@ -16,7 +16,7 @@ from poolproof.history import History, Outcome, Phase, digest
 from poolproof.plan import FaultSpec, Load, Placed, Plan, Step, Target, problems
 from poolproof.pools.sessionpool import SessionPoolCore
 from poolproof.simulation import Marks, materialise, simulate
-from sessionpool.core import Core, Send
+from sessionpool.core import Core, Forget, Send, Start
 from tests.unit.simulation.worlds import TARGET, make_plan
 
 GIVEN = Ingredients(rate_per_s=200.0, seconds=2.0, arrivals="poisson", warm_up=4, workers=4)
@@ -252,6 +252,24 @@ class Resending(Core):
         return [Send(99, effect.tasks) if isinstance(effect, Send) else effect for effect in effects]
 
 
+class Straying(Core):
+    """Has a worker forked once it has ended."""
+
+    def forked(self, now: float, worker: int, pid: int) -> list[Any]:
+        return [] if self.is_over else super().forked(now, worker, pid)
+
+    def exited(self, now: float, worker: int, **how: Any) -> list[Any]:
+        effects = super().exited(now, worker, **how)
+        return [*effects, Start(99)] if self.is_over else effects
+
+
+class Hoarding(Core):
+    """Lets no worker forget a session."""
+
+    def _done(self) -> list[Any]:
+        return [effect for effect in super()._done() if not isinstance(effect, Forget)]
+
+
 def _pool(kind: type[Core]) -> type[SessionPoolCore]:
     class Made(SessionPoolCore):
         def make_core(self, chance: Any) -> Core:
@@ -261,6 +279,7 @@ def _pool(kind: type[Core]) -> type[SessionPoolCore]:
 
 
 ignoring, spinning, failing, resending = map(_pool, (Ignoring, Spinning, Failing, Resending))
+straying, hoarding = map(_pool, (Straying, Hoarding))
 
 
 def against(name: str, **plan: Any) -> Plan:
@@ -275,6 +294,37 @@ def verdicts(history: History) -> dict[str, str]:
 def test_a_pool_that_does_not_close_hangs_there() -> None:
     history = simulate(against("ignoring"))
     assert (events(history, "hung"), verdicts(history)["closes-cleanly"]) == ([("close", "")], "broken")
+
+
+def test_a_run_that_hangs_says_what_there_was() -> None:
+    told = "a world of worker pid 100001, idle; worker pid 100002, idle"
+    assert events(simulate(against("ignoring")), "hung-in") == [("close", told)]
+
+
+def test_a_worker_that_is_forked_after_the_close_is_left_behind() -> None:
+    history = simulate(against("straying", workers=1))
+    assert (len(history.leftovers), verdicts(history)["closes-cleanly"]) == (1, "kept")
+
+
+def test_a_state_of_a_session_that_began_afresh_is_looked_for_once_all_is_quiet() -> None:
+    entries = tuple(placed("answer", 1, at_s=at_s, session=3) for at_s in (0.0, 0.5))
+    history = simulate(against("hoarding", placed=entries, workers=1, ttl_s=0.05))
+    (told,) = events(history, "violation")
+    assert told == ("leaves-nothing-behind", "worker pid 100001 still holds a state of session 3, which left it")
+
+
+def test_a_pool_that_is_closed_under_its_load_is_closed_whatever_faults_are_to_come() -> None:
+    stall = FaultSpec(kind="stall", count=1, at_s=0.9, for_s=2.0, coincide="any")
+    history = simulate(make_plan(stall, stages=("open", "load", "close")))
+    (closing,) = [event.at for event in history.lifecycle if event.event == "closing"]
+    assert history.seconds(closing) == 1.0
+
+
+def test_a_pool_that_is_not_closed_under_its_load_is_left_alone_until_its_faults_are_over() -> None:
+    stall = FaultSpec(kind="stall", count=1, at_s=0.9, for_s=2.0, coincide="any")
+    history = simulate(make_plan(stall))
+    (drained,) = [event.at for event in history.lifecycle if (event.event, event.stage) == ("stage", "drain")]
+    assert history.seconds(drained) == 2.9
 
 
 def test_a_pool_that_lets_no_time_pass_is_told_so_and_not_waited_for() -> None:
