@@ -55,6 +55,7 @@ def make_plan(
     workload: str = "",
     name: str = "story",
     target: str = "some-pool",
+    layer: int = 2,
 ) -> Plan:
     """A plan of four workers whose operations may take 3 s beyond the last heal."""
     return Plan(
@@ -69,7 +70,7 @@ def make_plan(
             workload=workload,
             faults=faults,
         ),
-        layer=2,
+        layer=layer,
         workers=4,
         seed=1,
         bounds=Bounds(open_s=20, close_s=4, drain_s=3, rendezvous_s=0.8, outlive_s=2, total_s=90),

@@ -27,6 +27,11 @@ def test_it_is_broken_by_an_innocent_operation_that_is_never_resolved() -> None:
     assert contains_the_blast(killed().hangs(0.95, by=12).watched(9).history())[0] == "broken"
 
 
+def test_what_only_waits_for_its_turn_while_the_pool_goes_on_answering_breaks_nothing() -> None:
+    story = killed().hangs(0.95, by=None).ops(80, 1.1, 0.1, by=12).watched(9)
+    assert contains_the_blast(story.history()) == ("kept", [])
+
+
 def test_it_is_broken_by_an_operation_that_is_sent_after_the_death_and_fails() -> None:
     assert contains_the_blast(killed().fails(3.0).watched(9).history())[0] == "broken"
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from poolproof.checks.keeps_sessions_sticky import keeps_sessions_sticky
 from poolproof.checks.verdict import SHOWN
 from poolproof.history import Phase
-from poolproof.plan import Claims
+from poolproof.plan import Claims, FaultSpec
 from tests.unit.histories import KILL, STALL, Story
 
 NOTICE = 0.25
@@ -178,8 +178,10 @@ def test_a_worker_that_was_never_seen_may_have_been_struck() -> None:
 # --- its state ----------------------------------------------------------------------------------------------------
 
 
-def forgetful() -> Story:
-    return others(Story().lived(11).lived(12).op(0.1, session=3, epoch=70).op(0.5, session=3, epoch=71))
+def forgetful(story: Story | None = None) -> Story:
+    """Worker 11 served session 3 twice, and had another state for it the second time."""
+    story = story or Story()
+    return others(story.lived(11).lived(12).op(0.1, session=3, epoch=70).op(0.5, session=3, epoch=71))
 
 
 def test_it_is_broken_by_a_session_whose_state_is_another_one_in_the_same_worker() -> None:
@@ -190,6 +192,15 @@ def test_it_is_broken_by_a_session_whose_state_is_another_one_in_the_same_worker
         "(operation 1)"
     )
     assert total.text == "1 times its state was gone although its worker was the same"
+
+
+@pytest.mark.parametrize(
+    ("at", "session", "verdict"), [(0.3, 3, "kept"), (0.3, 4, "broken"), (0.05, 3, "broken"), (0.6, 3, "broken")]
+)
+def test_a_session_may_begin_afresh_whose_own_data_was_harmed_in_between(at: float, session: int, verdict: str) -> None:
+    lose = FaultSpec(kind="lose-states", count=1, at_s=at)
+    story = forgetful(Story.of(lose).struck(13, at, sessions=(session,)))
+    assert keeps_sessions_sticky(story.history())[0] == verdict
 
 
 def test_moves_and_lost_states_are_counted_apart() -> None:

@@ -12,6 +12,7 @@ from poolproof.checks.record import (
     describe_some,
     error_of,
     expired,
+    first_execution,
     harms,
     last_execution,
     lived_until,
@@ -486,6 +487,14 @@ def test_a_stalled_worker_is_still_there() -> None:
     assert not was_shed(story.fails(2.0, "m.QueueFull", outcome=Outcome.REJECTED))
 
 
+@pytest.mark.parametrize(("sent", "rightly"), [(1.0, True), (4.999999999, True), (5.0, False)])
+def test_a_worker_that_does_not_survive_its_stall_is_not_there_until_the_patience_after_its_end(
+    sent: float, rightly: bool
+) -> None:
+    story = Story.of(STALL, claims=FULL).ops(3, 0.1, took=9.0).lived(11, gone=2.0).struck(11, 1.0, 5.0)
+    assert was_shed(story.fails(sent, "m.QueueFull", outcome=Outcome.REJECTED)) is rightly
+
+
 def test_a_worker_whose_killing_had_no_effect_is_still_there() -> None:
     story = Story.of(KILL, claims=FULL).ops(3, 0.1, took=9.0).struck(11, 1.0, effective="no")
     assert not was_shed(story.fails(2.0, "m.QueueFull", outcome=Outcome.REJECTED))
@@ -536,6 +545,14 @@ def test_what_failed_fifty_milliseconds_before_its_deadline_or_later_expired(
     assert expired(story.history()).tolist() == [passed]
 
 
+@pytest.mark.parametrize(("took", "passed"), [(0.498999999, False), (0.499, True), (0.5, True)])
+def test_in_virtual_time_what_failed_a_millisecond_before_its_deadline_or_later_expired(
+    took: float, passed: bool
+) -> None:
+    story = Story.of(layer=1).fails(1.0, took=took, deadline=1.5)
+    assert expired(story.history()).tolist() == [passed]
+
+
 def test_what_had_no_deadline_did_not_expire() -> None:
     assert expired(Story().fails(1.0).history()).tolist() == [False]
 
@@ -555,6 +572,11 @@ def test_what_never_ended_did_not_expire() -> None:
 def test_the_last_execution_of_an_operation_is_the_one_that_began_last() -> None:
     story = Story().op(0.1, by=None).op(0.1, by=None).ran(0, 12, 0.5, 0.6).ran(0, 11, 0.2, 0.3).ran(1, 13, 0.4, 0.5)
     assert last_execution(story.history()).tolist() == [2, 1]
+
+
+def test_the_first_execution_of_an_operation_is_the_one_that_began_first() -> None:
+    story = Story().op(0.1, by=None).op(0.1, by=None).ran(0, 12, 0.5, 0.6).ran(0, 11, 0.2, 0.3).ran(1, 13, 0.4, 0.5)
+    assert first_execution(story.history()).tolist() == [0, 1]
 
 
 def test_an_operation_that_was_never_begun_has_no_last_execution() -> None:

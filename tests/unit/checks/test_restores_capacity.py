@@ -35,6 +35,20 @@ def test_it_is_broken_when_the_pool_hung_under_the_probe() -> None:
     assert (verdict, evidence.text, evidence.at_s) == ("broken", "the pool hung when its capacity was probed", 8.0)
 
 
+def behind(story: Story) -> Story:
+    """A pool that answers all the time, is behind at the end, and then does less at once than before."""
+    return story.ops(80, 0.6, 0.1, by=12).event("drained", 8.0, "drain", 1).capacity(4, 3, at=9.0).watched(9.0)
+
+
+def test_it_is_unknown_when_the_pool_was_still_working_off_its_backlog() -> None:
+    verdict, (evidence,) = restores_capacity(behind(Story().hangs(0.5, by=None)).history())
+    assert (verdict, "still working off what it had been offered" in evidence.text) == ("unknown", True)
+
+
+def test_it_is_broken_when_something_else_than_a_backlog_was_left() -> None:
+    assert restores_capacity(behind(Story().hangs(0.5, by=11)).history())[0] == "broken"
+
+
 @pytest.mark.parametrize("before", [None, 0])
 def test_it_is_unknown_when_there_was_no_capacity_before(before: float | None) -> None:
     assert restores_capacity(Story().capacity(before, 4).history())[0] == "unknown"

@@ -103,6 +103,11 @@ def test_how_what_was_begun_ended_does_not_matter(outcome: Outcome) -> None:
     assert serves_fairly(story.history())[0] == "broken"
 
 
+def test_what_runs_again_once_its_worker_died_had_its_turn() -> None:
+    story = overtaken().ran(0, 13, 1.1, None)
+    assert serves_fairly(queued(story=story).history())[0] == "kept"
+
+
 # --- what was never begun -----------------------------------------------------------------------------------------
 
 

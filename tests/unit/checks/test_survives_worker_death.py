@@ -37,6 +37,21 @@ def test_it_is_broken_by_an_operation_sent_later_that_never_ends() -> None:
     assert survives_worker_death(story.history())[0] == "broken"
 
 
+def test_what_only_waits_for_its_turn_while_the_pool_goes_on_answering_breaks_nothing() -> None:
+    story = killed().ops(70, 2.0, 0.1, by=12).hangs(2.5, by=None).watched(9)
+    assert survives_worker_death(story.history()) == ("kept", [])
+
+
+def test_what_failed_once_its_deadline_had_passed_breaks_nothing() -> None:
+    story = killed().ops(ENOUGH, 2.0, by=12).fails(3.0, deadline=3.1).watched(9)
+    assert survives_worker_death(story.history()) == ("kept", [])
+
+
+def test_what_belongs_to_a_session_that_died_with_the_worker_breaks_nothing() -> None:
+    story = Story.of(KILL).op(0.5, by=WORKER, session=3).struck(WORKER, 1.0).ops(ENOUGH, 2.0, by=12)
+    assert survives_worker_death(story.fails(3.0, session=3).watched(9).history()) == ("kept", [])
+
+
 def test_its_evidence_names_the_dead_worker_and_its_death() -> None:
     _, (death, _) = survives_worker_death(killed().ops(ENOUGH, 2.0, by=12).fails(3.0).watched(9).history())
     assert (death.pid, death.start_time, death.at_s) == (WORKER, WORKER * 100, 1.0)
