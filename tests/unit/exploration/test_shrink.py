@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from poolproof.checks import Finding
 from poolproof.exploration import shrink
-from poolproof.exploration.shrink import Shrinker, _minimise, breaks
+from poolproof.exploration.shrink import Shrinker, _minimise, _with_faults, breaks
 from poolproof.plan import FaultSpec, Load, Placed, Plan, Step, problems
 from tests.unit.simulation.test_lab import against
 from tests.unit.simulation.worlds import make_plan
@@ -266,6 +267,25 @@ def test_a_plan_that_breaks_nothing_does_not_break() -> None:
 
 def test_a_plan_that_breaks_another_promise_does_not_break_this_one() -> None:
     assert [breaks(against("ignoring"), name) for name in ("closes-cleanly", PROMISE)] == [True, False]
+
+
+def test_what_the_world_itself_saw_breaks_a_promise_in_a_plan_that_tells_nothing_else_of_it() -> None:
+    assert breaks(against("resending", rate=20), "survives-worker-death") is True
+
+
+@pytest.mark.parametrize(("plan", "told"), [(make_plan(A), True), (make_plan(), False)])
+def test_what_a_check_says_counts_in_a_plan_that_can_tell_of_it(
+    monkeypatch: pytest.MonkeyPatch, plan: Plan, told: bool
+) -> None:
+    promise = "survives-worker-death"
+    monkeypatch.setattr(shrink, "judge", lambda history: (Finding(promise=promise, verdict="broken"),))
+    assert breaks(plan, promise) is told
+
+
+def test_a_plan_that_is_not_fair_does_not_break() -> None:
+    unfair = FaultSpec(kind="jump-clock", target="pool", at_s=0.1, amount=1.5)
+    plans = (against("ignoring"), against("ignoring", stages=("open", "load", "close")))
+    assert [breaks(_with_faults(plan, (unfair,)), "closes-cleanly") for plan in plans] == [True, False]
 
 
 def test_a_true_failure_is_shrunk_to_next_to_nothing() -> None:

@@ -7,13 +7,14 @@ import msgspec
 import pytest
 
 from poolproof.checks import CHECKS
-from poolproof.exploration.swarm import BOUNDS, LIMITS, MOST_FAULTS, _overlap, examined, random_plan
+from poolproof.exploration.swarm import BOUNDS, LIMITS, MOST_FAULTS, _overlap, examined, is_fair, random_plan
 from poolproof.plan import (
     ON_STARTS,
     REAL,
     TARGETS,
     FaultSpec,
     Load,
+    Placed,
     Plan,
     Stage,
     Step,
@@ -23,7 +24,7 @@ from poolproof.plan import (
 )
 from poolproof.pools import build_core
 from poolproof.simulation import simulate
-from tests.unit.simulation.worlds import TARGET
+from tests.unit.simulation.worlds import TARGET, make_plan
 
 SEEDS = range(300)
 WHOLE: tuple[Stage, ...] = ("open", "probe-before", "load", "drain", "probe-after", "close")
@@ -159,6 +160,46 @@ def test_every_plan_has_the_same_bounds_and_limits() -> None:
 @pytest.mark.parametrize("seed", range(40))
 def test_every_plan_can_be_carried_out(seed: int) -> None:
     assert simulate(plan_of(seed)).lifecycle[-1].event == "lab-ended"
+
+
+# --- what may be asked of a pool --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layer", [1, 2])
+def test_every_plan_is_fair(layer: int) -> None:
+    assert [seed for seed in SEEDS if not is_fair(plan_of(seed, layer))] == []
+
+
+HANGING = FaultSpec(kind="hang-start", target="pool", at_s=0.1, for_s=0.2)
+JUMP = FaultSpec(kind="jump-clock", target="pool", at_s=0.1, amount=1.5)
+CLOSING: tuple[Stage, ...] = ("open", "load", "close")
+IN_A_HURRY = Load(steps=LOAD.steps, deadline_s=0.1)
+WITH_SESSIONS = Load(steps=LOAD.steps, sessions=2)
+
+
+@pytest.mark.parametrize(
+    ("fair", "unfair"),
+    [
+        (make_plan(HANGING, start_s=0.3), make_plan(HANGING)),
+        (make_plan(JUMP), make_plan(JUMP, stages=CLOSING)),
+        (make_plan(stages=WHOLE), make_plan(stages=("open", "load", "drain", "probe-after", "close"))),
+        (make_plan(stages=WHOLE), make_plan(stages=("open", "probe-before", "load", "probe-after", "close"))),
+        (make_plan(affinity="restart", ttl_s=0.1), make_plan(affinity="strict", ttl_s=0.1)),
+        (make_plan(affinity="hint", load=IN_A_HURRY), make_plan(affinity="strict", load=IN_A_HURRY)),
+        (
+            make_plan(affinity="strict", placed=(Placed(at_s=0.1, kind="obey"),)),
+            make_plan(affinity="strict", placed=(Placed(at_s=0.1, kind="obey", deadline_s=0.1),)),
+        ),
+        (make_plan(max_queue=3, stop_s=0.1), make_plan(max_queue=3, min_workers=1)),
+        (make_plan(max_queue=3, load=LOAD), make_plan(max_queue=3, load=WITH_SESSIONS)),
+        (
+            make_plan(max_queue=3, placed=(Placed(at_s=0.1, kind="obey"),)),
+            make_plan(max_queue=3, placed=(Placed(at_s=0.1, kind="obey", session=0),)),
+        ),
+    ],
+)
+def test_a_plan_that_asks_for_what_no_documentation_promises_is_not_fair(fair: Plan, unfair: Plan) -> None:
+    assert (is_fair(fair), is_fair(unfair)) == (True, False)
 
 
 # --- what a plan examines ---------------------------------------------------------------------------------------------
