@@ -1,4 +1,5 @@
 import inspect
+import random
 import sys
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -14,12 +15,15 @@ from poolproof.pools import (
     BUNDLED,
     Pool,
     build,
+    check_core,
+    find_core,
     find_target,
     multiprocessing_pool,
     process_pool_executor,
     thread_pool_executor,
 )
 from poolproof.pools.executor import EXECUTOR_CLAIMS, ExecutorPool
+from poolproof.pools.sessionpool import SessionPoolCore
 from poolproof.probe import Call
 from tests.unit import samples
 
@@ -317,3 +321,61 @@ def test_claims_that_mean_nothing_are_refused(claims: Any, cause: str, monkeypat
     with pytest.raises(TargetError) as caught:
         claiming(monkeypatch, claims)
     assert cause in str(caught.value)
+
+
+# --- what layer 1 simulates -------------------------------------------------------------------------------------------
+
+
+class Valueless(SessionPoolCore):
+    """Does not say how often its operations are run, nor how often it looks."""
+
+    def __init__(self, workers: int) -> None:
+        super().__init__(workers)
+        del self.max_runs, self.look_s
+
+
+class Misclaimed(SessionPoolCore):
+    """Says of itself what cannot be read."""
+
+    def __init__(self, workers: int) -> None:
+        super().__init__(workers)
+        self.claims = {}  # type: ignore[assignment]  # the point
+
+
+class Stumbling(SessionPoolCore):
+    """Makes no core."""
+
+    def make_core(self, chance: random.Random) -> Any:
+        raise OSError("no room")
+
+
+class Coreless(SessionPoolCore):
+    """Forgets to return its core."""
+
+    def make_core(self, chance: random.Random) -> Any:
+        return None
+
+
+def test_the_bundled_core_can_be_simulated() -> None:
+    check_core(find_core("sessionpool"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        (Valueless, "what {} makes has no max_runs, look_s: see poolproof.pools.SansIO"),
+        (Misclaimed, "the claims of {} are of type dict: expected poolproof.Claims"),
+        (Stumbling, "make_core of {} raised OSError: no room"),
+        (Coreless, "make_core of {} returned something of type NoneType, which has no open, submit, withdraw, "),
+    ],
+)
+def test_what_makes_no_core_is_refused_with_the_cause(kind: type[SessionPoolCore], told: str) -> None:
+    found = find_core(kind)
+    with pytest.raises(TargetError) as caught:
+        check_core(found)
+    assert str(caught.value).startswith(told.format(found.factory))
+
+
+@pytest.mark.parametrize(("affinity", "end"), [("strict", True), ("restart", False), ("hint", False)])
+def test_only_the_strict_sessions_of_the_bundled_core_end_with_their_worker(affinity: str, end: bool) -> None:
+    assert SessionPoolCore(1, affinity=affinity).claims.sessions_end is end

@@ -11,12 +11,13 @@ from poolproof import plan as plans
 from poolproof.checks import Verdict
 from poolproof.config import load_config
 from poolproof.errors import BlastRadiusError, HistoryError, PoolproofError, TargetError, UsageError
-from poolproof.experiment import SCENARIOS, Proof, carry_out, combine, judge_folder, plan_proof, prove
+from poolproof.experiment import SCENARIOS, Proof, carry_out, combine, judge_folder, plan_proof, prove, repeat
 from poolproof.experiment.proof import LOCK, _for_threads, _home, _make_empty
 from poolproof.experiment.scenarios import SESSIONS_PER_WORKER
 from poolproof.history import History, Journal, Lifecycle, load, save
 from poolproof.lab.launch import Ended, Progress
-from poolproof.plan import IMPLIED, PROMISES, Claim, Claims, Plan
+from poolproof.plan import IMPLIED, PROMISES, Claim, Claims, Plan, Target
+from poolproof.pools import BUNDLED, CORES
 from tests.unit import samples
 from tests.unit.histories import KILL, KILL_PARENT, STALL, Story, make_plan, promised
 
@@ -448,6 +449,22 @@ def test_a_proof_of_scenarios_that_do_not_apply_could_not_tell(a_ground: Callabl
     a_ground(THREADS)
     found = proven("kill-one", "stall-one")
     assert (found.verdict, list(found.skipped)) == ("unknown", ["kill-one", "stall-one"])
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "factory"),
+    [
+        ("sessionpool", 1, CORES["sessionpool"]),
+        ("sessionpool", 2, BUNDLED["sessionpool"]),
+        ("some-pool", 2, "some.module:factory"),
+    ],
+)
+def test_a_plan_is_repeated_with_the_pool_that_its_name_says_where_that_is_bundled(
+    name: str, layer: int, factory: str, a_ground: Callable[[Claims], ProvingGround]
+) -> None:
+    ground = a_ground(Claims())
+    repeat(make_plan(target=name, layer=layer))
+    assert [plan.target for plan in ground.ran] == [Target(name=name, factory=factory)]
 
 
 def test_runs_without_a_report_are_discarded_with_their_home(a_ground: Callable[[Claims], ProvingGround]) -> None:
