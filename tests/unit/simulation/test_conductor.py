@@ -503,6 +503,21 @@ def test_leaving_a_fault_out_does_not_choose_other_victims_for_the_next() -> Non
     assert victim() == victim(other)
 
 
+def test_two_faults_of_one_kind_and_moment_choose_each_for_itself() -> None:
+    apart = 0
+    for seed in range(20):
+        it = Room(4, seed=seed)
+        specs = [
+            FaultSpec(kind="delay", count=1, at_s=0.1, for_s=0.1, amount=0.1, coincide="any", toward=toward)
+            for toward in ("worker", "pool")
+        ]
+        it.conductor.plan(specs, it.timeline.now)
+        it.end()
+        one, other = it.rows
+        apart += one.pid != other.pid
+    assert 10 <= apart < 20
+
+
 def test_faults_of_other_seeds_choose_other_victims() -> None:
     chosen = set()
     for seed in range(20):

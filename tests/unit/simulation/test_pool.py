@@ -88,6 +88,18 @@ def test_what_is_no_command_is_refused(payload: Any) -> None:
         SimulatedPool().submit(given)
 
 
+@pytest.mark.parametrize("session", [-1, "ann", 1.5])
+def test_a_session_that_is_no_whole_number_is_refused(session: Any) -> None:
+    with pytest.raises(ValueError, match="is no whole number of 0 or more"):
+        give(SimulatedPool(), "answer", 7, session=session)
+
+
+@pytest.mark.parametrize("seconds", [-0.1, math.inf, math.nan])
+def test_time_can_not_go_back_nor_on_for_ever(seconds: float) -> None:
+    with pytest.raises(ValueError, match="expected a time of 0 or more, in seconds"):
+        SimulatedPool().advance(seconds)
+
+
 def test_a_pool_without_a_core_is_refused() -> None:
     with pytest.raises(TargetError, match="sans-I/O core"):
         SimulatedPool("loky")
@@ -261,6 +273,14 @@ def test_a_pool_is_closed_at_the_end_of_its_block() -> None:
     with SimulatedPool() as pool:
         pass
     assert pool.snapshot().closed
+
+
+def test_what_goes_wrong_in_its_block_is_told_and_not_what_a_close_would_wait_for() -> None:
+    pool = SimulatedPool(workers=1)
+    give(pool, "hang")
+    with pytest.raises(ZeroDivisionError), pool:
+        raise ZeroDivisionError
+    assert not pool.snapshot().closed
 
 
 def test_a_pool_can_be_closed_again() -> None:
