@@ -1,3 +1,4 @@
+import math
 import os
 import pickle
 import random
@@ -140,6 +141,21 @@ def test_a_command_is_obeyed(payload: tuple[Any, ...], result: Any) -> None:
     assert obey(payload, {}) == result
 
 
+@pytest.mark.parametrize(
+    ("payload", "right"),
+    [
+        (("wait", 0, 1), True),
+        (("wait", -0.1, 1), False),
+        (("wait", math.inf, 1), False),
+        (("wait", math.nan, 1), False),
+        (("allocate", 0), True),
+        (("allocate", -1), False),
+    ],
+)
+def test_a_command_takes_a_time_or_a_size_of_0_or_more(payload: tuple[Any, ...], right: bool) -> None:
+    assert scripted.is_command(payload) is right
+
+
 def test_the_command_fail_raises() -> None:
     with pytest.raises(ScriptedError, match=r"^no$"):
         obey(("fail", "no"), {})
@@ -211,6 +227,25 @@ def test_waits_are_loaded_without_the_service_times_that_are_configured() -> Non
 def test_a_scripted_operation_takes_the_configured_time_or_the_default(kind: str, seconds: float) -> None:
     command, duration, _ = scripted.workload({"predict": 2.0}).kinds[kind].payload(RNG)
     assert (command, duration) == ("wait", seconds)
+
+
+class Stretched(random.Random):
+    """The chance by which everything takes so many times as long."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__(1)
+        self.factor = factor
+
+    def lognormvariate(self, mu: float = 0.0, sigma: float = 1.0) -> float:
+        return self.factor
+
+
+@pytest.mark.parametrize(("factor", "seconds"), [(0.5, 0.005), (10.0, 0.1), (1e6, 0.1)])
+def test_a_scripted_operation_of_varying_length_takes_ten_times_the_usual_at_most(
+    factor: float, seconds: float
+) -> None:
+    made = scripted.workload(spread=1.0).kinds["predict"].payload(Stretched(factor))
+    assert made[1] == pytest.approx(seconds)
 
 
 # --- awkward ------------------------------------------------------------------------------------------------------

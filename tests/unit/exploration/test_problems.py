@@ -22,8 +22,16 @@ def load(**terms: Any) -> Plan:
     return make_plan(load=Load(**given))
 
 
-def test_a_plan_that_makes_sense_has_no_problems() -> None:
-    assert problems(fault()) == []
+def bounds(**terms: float) -> Plan:
+    plan = make_plan()
+    return msgspec.structs.replace(plan, bounds=msgspec.structs.replace(plan.bounds, **terms))
+
+
+@pytest.mark.parametrize(
+    "plan", [fault(), load(steps=(Step(rate=0, seconds=604_800),)), fault(kind="stall", for_s=60.0)]
+)
+def test_a_plan_that_makes_sense_has_no_problems(plan: Plan) -> None:
+    assert problems(plan) == []
 
 
 @pytest.mark.parametrize(
@@ -64,10 +72,18 @@ def test_a_plan_that_makes_sense_has_no_problems() -> None:
         (load(deadline_s=-1.0), "burst below 1, or sessions or deadline_s below 0"),
         (load(steps=(Step(rate=1e7, seconds=2.1),)), "about 21,000,000 operations, the most is 20,000,000"),
         (load(steps=(Step(rate=0, seconds=2.1, to=2e7),)), "about 21,000,000 operations"),
+        (load(steps=(Step(rate=0, seconds=604_801),)), "it lasts 604801 s, a week (604800 s) is the most"),
+        (fault(kind="stall", for_s=60.5), "they last 60.5 s together, limits.max_fault_s = 60"),
+        (make_plan(*(FaultSpec(kind="stall", count=1, at_s=0.1, for_s=31.0),) * 2), "they last 62 s together"),
+        (bounds(close_s=0.0), "bounds: close_s is no time above 0"),
+        (bounds(drain_s=INF), "bounds: drain_s is no time above 0"),
+        (bounds(open_s=NAN), "bounds: open_s is no time above 0"),
         (make_plan(workers=0), "workers = 0: expected 1 to limits.max_processes"),
         (make_plan(examines=("flies",)), "unknown promise 'flies'"),
         (msgspec.structs.replace(fault(kind="delay", for_s=0.1, amount=1.0), layer=2), "only layer 1 can do that"),
         (msgspec.structs.replace(fault(target="forkserver", count=0), layer=3), "only layer 1 can do that"),
+        (msgspec.structs.replace(fault(coincide="sent"), layer=2), "coincide = sent: only layer 1 can see that"),
+        (msgspec.structs.replace(fault(coincide="any"), layer=3), "coincide = any: only layer 1 can see that"),
     ],
 )
 def test_what_makes_no_sense_is_told_and_nothing_else(plan: Plan, words: str) -> None:

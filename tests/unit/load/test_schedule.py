@@ -102,6 +102,13 @@ def test_each_step_has_its_own_rate() -> None:
     assert [int(np.count_nonzero(due < 1)), int(np.count_nonzero(due >= 1))] == [10, 40]
 
 
+@pytest.mark.parametrize(("rate", "to", "early"), [(0, 200, 50), (200, 0, 150), (50, 150, 75), (100, 100, 100)])
+def test_a_rate_that_changes_does_so_evenly(rate: float, to: float, early: int) -> None:
+    load = Load(steps=(Step(rate=rate, seconds=2, to=to),), arrivals="constant")
+    due = schedule(load, WITH_PLACED, 1).due_ns
+    assert (len(due), int(np.count_nonzero(due < 1_000_000_000))) == (200, early)
+
+
 def test_a_load_of_nothing_has_no_operations() -> None:
     assert len(lay_out((0, 0))) == 0
 
@@ -216,6 +223,23 @@ def test_what_is_placed_has_a_deadline_of_its_own(of_the_mix: float) -> None:
     odd = found.kind == found.kinds.index("odd")
     assert found.deadline_ns[odd].tolist() == [0, 100_000_000]
     assert set(found.deadline_ns[~odd].tolist()) == {round(of_the_mix * 1e9)}
+
+
+def test_a_share_of_the_mix_has_a_deadline() -> None:
+    deadlines = lay_out((1000, 4), deadline_s=0.5, deadline_share=0.25).deadline_ns
+    assert set(deadlines.tolist()) == {0, 500_000_000}
+    assert np.count_nonzero(deadlines) == pytest.approx(1000, rel=0.15)
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, 0), (0.25, 1000), (1.0, 4000)])
+def test_a_share_of_the_mix_is_idempotent(share: float, expected: int) -> None:
+    found = lay_out((1000, 4), arrivals="constant", idempotent=share).idempotent
+    assert np.count_nonzero(found) == pytest.approx(expected, rel=0.15)
+
+
+def test_what_is_placed_is_idempotent_where_it_says_so() -> None:
+    placed = (Placed(at_s=0.1, kind="odd", idempotent=True), Placed(at_s=0.2, kind="odd"))
+    assert lay_out((0, 1), placed=placed, idempotent=1.0).idempotent.tolist() == [1, 0]
 
 
 def test_deadlines_reshuffle_nothing() -> None:
