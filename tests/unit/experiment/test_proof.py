@@ -361,6 +361,16 @@ def test_every_scenario_is_run_once_where_the_pool_has_worker_processes(
     assert (ground.names, found.skipped) == (list(SCENARIOS), {})
 
 
+def test_what_can_not_be_simulated_is_skipped_on_layer_1_and_says_what_to_use(
+    a_ground: Callable[[Claims], ProvingGround],
+) -> None:
+    ground = a_ground(Claims())
+    names = ("kill-one", "parent-death", "awkward-work")
+    found = prove("sessionpool", load_config(1), layer=1, seed=5, scenarios=names)
+    assert (ground.names, sorted(found.skipped)) == (["kill-one"], ["awkward-work", "parent-death"])
+    assert all(why.endswith("use --layer 2") for why in found.skipped.values())
+
+
 def test_what_would_harm_worker_processes_is_skipped_where_there_are_none(
     a_ground: Callable[[Claims], ProvingGround],
 ) -> None:
