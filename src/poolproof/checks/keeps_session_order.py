@@ -10,7 +10,10 @@ ENOUGH = 5
 
 
 def keeps_session_order(history: History) -> Answer:
-    """Broken by an operation that began before an earlier one of its session had ended, or had even begun."""
+    """Broken by an operation that began before an earlier one of its session had ended, or had even begun.
+
+    What is run again, since its worker was lost, comes by right after what had followed it in the epoch that was lost.
+    """
     operations, executions = history.operations, history.executions
     last = last_execution(history)
     ops = np.flatnonzero((operations.session >= 0) & (operations.phase == Phase.MEASURED) & (last >= 0))
@@ -20,8 +23,9 @@ def keeps_session_order(history: History) -> Answer:
     started = executions.started[rows]
     # What died with its worker is over, and there is nothing to wait for; what hangs in a living one is not.
     over = ran_until(history, rows)
-    early = np.flatnonzero(same & (started[1:] < over[:-1]))
-    if len(early):
+    found = np.flatnonzero(same & (started[1:] < over[:-1]))
+    early = [at for at in found.tolist() if not _had_its_turn(history, int(ops[at]), int(rows[at + 1]))]
+    if early:
         evidence = [
             _tell(history, int(ops[at]), int(ops[at + 1]), int(rows[at]), int(rows[at + 1])) for at in early[:SHOWN]
         ]
@@ -32,6 +36,13 @@ def keeps_session_order(history: History) -> Answer:
             f"{together} times operations of one session were under way at once, {ENOUGH} are needed; take longer ones"
         )
     return "kept", []
+
+
+def _had_its_turn(history: History, op: int, row: int) -> bool:
+    """Whether an operation had run, in the epoch of this execution, when that began: it was run again, later."""
+    executions = history.executions
+    before = np.flatnonzero((executions.op == op) & (executions.epoch == executions.epoch[row]))
+    return bool((ran_until(history, before) <= executions.started[row]).any())
 
 
 def _tell(history: History, earlier: int, later: int, row: int, later_row: int) -> Evidence:

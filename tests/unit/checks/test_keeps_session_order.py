@@ -159,6 +159,12 @@ def test_an_operation_that_runs_again_after_it_had_its_turn_has_not_begun_too_ea
     assert keeps_session_order(in_turn(story=story.ran(1, 12, 0.5, 0.6)).history())[0] == "kept"
 
 
+def test_an_operation_that_is_run_again_after_a_loss_may_come_after_what_had_followed_it_before() -> None:
+    story = Story().op(0.1, None, by=None, session=3, idempotent=True).op(0.2, None, by=None, session=3)
+    story.ran(0, 11, 0.3, 0.4, epoch=7).ran(1, 11, 0.4, None, epoch=7).ran(0, 12, 0.8, 0.9, epoch=8)
+    assert keeps_session_order(in_turn(story=story).history())[0] == "kept"
+
+
 # --- what does not count ------------------------------------------------------------------------------------------
 
 
