@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sessionpool.core import PoolBroken
     from sessionpool.errors import (
         DeadlineExceeded,
         FrameTooLarge,
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
         MalformedFrame,
         NotPicklable,
         NotUnpicklable,
-        PoolBroken,
         PoolClosed,
         PoolSaturated,
         PreloadError,
@@ -70,6 +70,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "sessionpool.core": ("PoolBroken",),
     "sessionpool.errors": (
         "DeadlineExceeded",
         "FrameTooLarge",
@@ -77,7 +78,6 @@ _HOMES = {
         "MalformedFrame",
         "NotPicklable",
         "NotUnpicklable",
-        "PoolBroken",
         "PoolClosed",
         "PoolSaturated",
         "PreloadError",

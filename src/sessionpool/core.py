@@ -16,12 +16,12 @@ import math
 import random
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Iterable
+from concurrent.futures import BrokenExecutor
 from heapq import heapify, heappop, heappush
 from typing import Any, Final, Literal, NamedTuple
 
 from sessionpool.errors import (
     DeadlineExceeded,
-    PoolBroken,
     PoolClosed,
     PoolSaturated,
     SessionExpired,
@@ -57,6 +57,21 @@ _RETURNED: Final = int(Kind.RETURNED)
 
 State = Literal["starting", "ready", "busy", "stalled", "stopping"]
 Phase = Literal["open", "closing", "broken"]
+
+
+class PoolBroken(SessionPoolError, BrokenExecutor):  # noqa: N818 - it says what happened, as those in `errors` do
+    """No worker could be brought up any more, so the pool gave up.
+
+    Attributes:
+        last_words: what the last workers left behind: how they ended, and the traceback where there is one.
+    """
+
+    __module__ = "sessionpool.errors"  # where it is found, and by which pickles and records know it
+
+    def __init__(self, reason: str, last_words: tuple[str, ...] = ()) -> None:
+        super().__init__("\n".join((reason, *last_words)))
+        self.reason = reason
+        self.last_words = last_words
 
 
 class Task:

@@ -1,8 +1,13 @@
-"""Everything that the pool can refuse or fail with: few types, each with its evidence as fields."""
+"""Everything that the pool can refuse or fail with: few types, each with its evidence as fields.
+
+`PoolBroken`, which goes by this module's name, is defined in `core`, which alone raises it: what it derives from would
+have every forkserver import concurrent.futures and logging, a tenth of its start.
+"""
 
 import pickle
 from collections.abc import Hashable
-from concurrent.futures import BrokenExecutor
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 
 class SessionPoolError(Exception):
@@ -42,19 +47,6 @@ class PreloadError(SessionPoolError, ImportError):
 
 class PoolClosed(SessionPoolError, RuntimeError):
     """The pool was shut down, or belongs to another process: a fork's copy of it cannot be used."""
-
-
-class PoolBroken(SessionPoolError, BrokenExecutor):
-    """No worker could be brought up any more, so the pool gave up.
-
-    Attributes:
-        last_words: what the last workers left behind: how they ended, and the traceback where there is one.
-    """
-
-    def __init__(self, reason: str, last_words: tuple[str, ...] = ()) -> None:
-        super().__init__("\n".join((reason, *last_words)))
-        self.reason = reason
-        self.last_words = last_words
 
 
 class PoolSaturated(SessionPoolError):
@@ -204,6 +196,14 @@ class RemoteTraceback(Exception):
 
     def __str__(self) -> str:
         return f'\n"""\n{self.text}"""'
+
+
+if not TYPE_CHECKING:  # or a name that is nowhere would be no error any more
+
+    def __getattr__(name: str) -> object:
+        if name == "PoolBroken":
+            return getattr(import_module("sessionpool.core"), name)
+        raise AttributeError(f"module 'sessionpool.errors' has no attribute {name!r}")
 
 
 def _named(key: Hashable) -> str:

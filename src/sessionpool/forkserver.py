@@ -29,7 +29,7 @@ import threading
 import traceback
 import types
 import warnings
-from multiprocessing import current_process, spawn
+from multiprocessing.process import current_process
 from typing import Any, Final, NoReturn
 
 from sessionpool import kernel, progress, worker
@@ -46,7 +46,13 @@ is_importing: bool = False
 
 
 def main(control_fd: int, parent_pidfd: int, config_fd: int) -> NoReturn:
-    """Be the forkserver; never returns."""
+    """Be the forkserver; never returns.
+
+    It is called with the collector off, which else would run again and again through what this module itself imports,
+    all of which stays.
+    """
+    gc.freeze()
+    gc.enable()
     with open(config_fd, "rb") as file:
         config: dict[str, Any] = pickle.load(file)
     control = socket.socket(fileno=control_fd)
@@ -104,6 +110,8 @@ def _import(module: str) -> None:
 
 def _import_main(main: dict[str, Any]) -> None:
     global is_importing
+    from multiprocessing import spawn  # not above: it brings subprocess along, a twelfth of the forkserver's start
+
     is_importing = True
     try:
         spawn.prepare(main)

@@ -29,11 +29,11 @@ def kill(pidfd: int) -> None:
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 
 
-def is_dead(pidfd: int) -> bool:
-    """Whether a process has ended; that it is reaped is not needed."""
+def is_dead(pidfd: int, *, within_s: float = 0.0) -> bool:
+    """Whether a process has ended, or does so in time; that it is reaped is not needed."""
     poller = select.poll()
     poller.register(pidfd, select.POLLIN)
-    return bool(poller.poll(0))
+    return bool(poller.poll(within_s * 1000))
 
 
 def in_words(status: int) -> str:

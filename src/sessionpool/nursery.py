@@ -18,7 +18,10 @@ from sessionpool.errors import PreloadError
 from sessionpool.forkserver import FORK, LARGEST, NUMBER
 
 _ROOT: Final = str(Path(__file__).parent.parent)
-_PROGRAM: Final = "import sys; sys.path.insert(0, {root!r}); from sessionpool import forkserver; forkserver.main{fds!r}"
+_PROGRAM: Final = (
+    "import gc, sys; gc.disable(); sys.path.insert(0, {root!r}); "
+    "from sessionpool import forkserver; forkserver.main{fds!r}"
+)
 _UNTIL_GONE_S: Final = 2.0
 
 
@@ -193,11 +196,9 @@ class Nursery:
         self.socket.close()
         if kill:
             self.kill()
-        try:
-            self._process.wait(_UNTIL_GONE_S)
-        except subprocess.TimeoutExpired:
+        if not kernel.is_dead(self.pidfd, within_s=_UNTIL_GONE_S):  # Popen would sleep, and look, and sleep for longer
             self.kill()
-            self._process.wait()
+        self._process.wait()
         os.close(self.pidfd)
         os.close(self.stat_fd)
 

@@ -54,6 +54,7 @@ from sessionpool.core import (
     Effect,
     Forget,
     Kill,
+    PoolBroken,
     Publish,
     Recall,
     Resolve,
@@ -62,7 +63,7 @@ from sessionpool.core import (
     Stop,
     Task,
 )
-from sessionpool.errors import MalformedFrame, NotUnpicklable, PoolBroken, PoolClosed, SessionPoolError
+from sessionpool.errors import MalformedFrame, NotUnpicklable, PoolClosed, SessionPoolError
 from sessionpool.events import Event, Snapshot, WorkerInfo
 from sessionpool.future import PoolFuture
 from sessionpool.nursery import Ended, Forked, Gone, Imported, ImportFailed, NotForked, Nursery, Threads
@@ -1050,6 +1051,9 @@ class Runtime:
         port.sock.close()
         port.out.clear()
         port.is_ended = True
+        # A copy, which says what the worker left: the mapping holds a descriptor, and whoever keeps an error of this
+        # pool, with the frames of its traceback, would keep that open as well. Not released: a client may be reading.
+        port.words = memoryview(bytearray(port.words)).cast("Q")
         if port.pidfd is not None:
             if self._by_pidfd.pop(port.pidfd, None) is not None:
                 self._epoll.unregister(port.pidfd)

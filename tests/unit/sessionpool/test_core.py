@@ -6,10 +6,23 @@ from typing import Any
 import pytest
 
 import sessionpool.core
-from sessionpool.core import PREFETCH_S, Core, Drop, Forget, Kill, Publish, Recall, Resolve, Send, Start, Stop, Task
+from sessionpool.core import (
+    PREFETCH_S,
+    Core,
+    Drop,
+    Forget,
+    Kill,
+    PoolBroken,
+    Publish,
+    Recall,
+    Resolve,
+    Send,
+    Start,
+    Stop,
+    Task,
+)
 from sessionpool.errors import (
     DeadlineExceeded,
-    PoolBroken,
     PoolClosed,
     PoolSaturated,
     SessionExpired,

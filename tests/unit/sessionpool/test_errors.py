@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import sessionpool
-from sessionpool import errors
+from sessionpool import PoolBroken, errors
 from sessionpool.errors import (
     DeadlineExceeded,
     FrameTooLarge,
@@ -16,7 +16,6 @@ from sessionpool.errors import (
     MalformedFrame,
     NotPicklable,
     NotUnpicklable,
-    PoolBroken,
     PoolClosed,
     PoolSaturated,
     PreloadError,

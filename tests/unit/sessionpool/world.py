@@ -20,6 +20,7 @@ from sessionpool.core import (
     Effect,
     Forget,
     Kill,
+    PoolBroken,
     Publish,
     Recall,
     Resolve,
@@ -30,7 +31,6 @@ from sessionpool.core import (
 )
 from sessionpool.errors import (
     DeadlineExceeded,
-    PoolBroken,
     PoolClosed,
     PoolSaturated,
     SessionLost,
