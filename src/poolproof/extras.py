@@ -7,6 +7,7 @@ from poolproof.errors import TargetError
 
 EXTRAS: Final = {
     "digits": ("work", "sklearn"),
+    "dspy": ("dspy", "dspy"),
     "loky": ("peers", "loky"),
     "pebble": ("peers", "pebble"),
 }

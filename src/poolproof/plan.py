@@ -82,11 +82,15 @@ class Workload:
         kinds: by their names, with weights.
         setup: what a worker process does once before its first operation.
         modules: what the operations import; a pool that can import once for all its workers is told.
+        in_workers: the reference (`module:name`) of what workers import in place of the whole workload, where that
+            would import what they do not need: something with the same `kinds`, each with its `call`, and `setup`.
+            Empty for the workload itself.
     """
 
     kinds: Mapping[str, Kind]
     setup: Callable[[], None] | None = None
     modules: tuple[str, ...] = ()
+    in_workers: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,13 +9,12 @@ written stays with the kernel when the process dies.
 """
 
 import importlib
-import inspect
 import os
-import random
 import socket
 import struct
 import threading
 import time
+import types
 import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
@@ -113,7 +112,7 @@ def _workload(reference: str) -> _Workload:
             module, _, name = reference.partition(":")
             try:
                 found = getattr(importlib.import_module(module), name)
-                workload: _Workload = found() if inspect.isfunction(found) else found
+                workload: _Workload = found() if isinstance(found, types.FunctionType) else found
                 if workload.setup is not None:
                     workload.setup()
             except Exception as error:
@@ -197,7 +196,7 @@ class Call:
             return (NO_SESSION, 0, 0)
         if _EPOCH not in state:
             state[_SESSION] = self.session
-            state[_EPOCH] = random.SystemRandom().getrandbits(64)
+            state[_EPOCH] = int.from_bytes(os.urandom(8), "little")
             state[_COUNTER] = 0
         state[_COUNTER] += 1
         return (state[_SESSION], state[_EPOCH], state[_COUNTER])

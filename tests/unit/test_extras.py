@@ -25,14 +25,18 @@ def test_only_those_with_an_extra_need_packages(name: str) -> None:
     assert extras.installed(name) == (name not in extras.EXTRAS)
 
 
-@pytest.mark.parametrize(("name", "module"), [("digits", "sklearn"), ("loky", "loky"), ("pebble", "pebble")])
+@pytest.mark.parametrize(
+    ("name", "module"), [("digits", "sklearn"), ("dspy", "dspy"), ("loky", "loky"), ("pebble", "pebble")]
+)
 def test_each_extra_is_known_by_a_module_of_its_own(name: str, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extras, "find_spec", lambda asked: asked if asked == module else None)
     assert {other for other in extras.EXTRAS if extras.installed(other)} == {name}
 
 
 @pytest.mark.usefixtures("nothing_installed")
-@pytest.mark.parametrize(("name", "extra"), [("digits", "work"), ("loky", "peers"), ("pebble", "peers")])
+@pytest.mark.parametrize(
+    ("name", "extra"), [("digits", "work"), ("dspy", "dspy"), ("loky", "peers"), ("pebble", "peers")]
+)
 def test_what_is_missing_is_told_with_the_command_that_installs_it(name: str, extra: str) -> None:
     with pytest.raises(TargetError) as caught:
         extras.require(name)

@@ -8,10 +8,11 @@ import pytest
 
 from poolproof import probe
 from poolproof.probe import RAISED, RETURNED, STARTED, Call, ProbeError, WorkloadError, type_mark
-from poolproof.workloads.scripted import ScriptedError
+from poolproof.workloads import commands
+from poolproof.workloads.commands import ScriptedError
 from tests.unit import samples
 
-SCRIPTED = "poolproof.workloads.scripted:workload"
+SCRIPTED = commands.REFERENCE
 SAMPLE = "tests.unit.samples:doubling"
 
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from poolproof import extras
+from poolproof import extras, references
 from poolproof.errors import TargetError
-from poolproof.workloads import DEFAULT, awkward, choose, load_workload, reference, scripted
-from poolproof.workloads.scripted import ScriptedError, obey
+from poolproof.plan import Workload
+from poolproof.workloads import DEFAULT, awkward, choose, commands, load_workload, reference, scripted
+from poolproof.workloads.commands import ScriptedError, obey
 from tests.unit import samples
 
 HERE = "tests.unit.samples"
@@ -36,12 +37,13 @@ def only(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     ("name", "found_at"),
     [
         ("digits", "poolproof.workloads.digits:workload"),
+        ("dspy", "poolproof.workloads.programs:workload"),
         ("scripted", "poolproof.workloads.scripted:workload"),
         ("waits", "poolproof.workloads.scripted:waits"),
     ],
 )
 def test_a_bundled_workload_is_found_by_its_name(name: str, found_at: str, only: Callable[..., None]) -> None:
-    only("sklearn")
+    only("sklearn", "dspy")
     assert reference(name) == found_at
 
 
@@ -61,8 +63,8 @@ def test_what_is_neither_bundled_nor_a_reference_is_refused(name: str) -> None:
     with pytest.raises(TargetError) as caught:
         reference(name)
     assert str(caught.value) == (
-        f"unknown workload {name!r}: name one of default, digits, scripted, waits, or module:name (or script.py:name) "
-        "of your own"
+        f"unknown workload {name!r}: name one of default, digits, dspy, scripted, waits, or module:name (or "
+        "script.py:name) of your own"
     )
     assert caught.value.target == name
 
@@ -153,7 +155,7 @@ def test_a_command_is_obeyed(payload: tuple[Any, ...], result: Any) -> None:
     ],
 )
 def test_a_command_takes_a_time_or_a_size_of_0_or_more(payload: tuple[Any, ...], right: bool) -> None:
-    assert scripted.is_command(payload) is right
+    assert commands.is_command(payload) is right
 
 
 def test_the_command_fail_raises() -> None:
@@ -216,6 +218,14 @@ def test_each_scripted_operation_returns_a_number_of_its_own(kind: str, monkeypa
     one, other = made.payload(RNG), made.payload(RNG)
     assert made.verify(one, made.call(one, {}))
     assert not made.verify(one, made.call(other, {}))
+
+
+@pytest.mark.parametrize("workload", [scripted.workload(), scripted.waits()])
+def test_workers_find_every_scripted_kind_in_what_they_import(workload: Workload) -> None:
+    in_workers = references.load(workload.in_workers)
+    assert {name: in_workers.kinds[name].call for name in workload.kinds} == dict.fromkeys(workload.kinds, obey)
+    assert in_workers.setup is workload.setup
+    assert workload.modules == (commands.__name__,)
 
 
 def test_waits_are_loaded_without_the_service_times_that_are_configured() -> None:

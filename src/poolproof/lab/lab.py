@@ -128,9 +128,8 @@ class Lab:
                     f"the workload {plan.works_on!r} has a kind {taken[0]!r}, like one of the kit's own that the "
                     f"scenario {plan.scenario.name} sends: rename it",
                 )
-            self._found_at = found_at = importable(
-                reference(plan.works_on)
-            )  # workers may be started without the caller's own script
+            # Workers may be started without the caller's own script.
+            self._found_at = found_at = importable(workload.in_workers or reference(plan.works_on))
             references = dict.fromkeys(kinds, found_at) | dict.fromkeys(awkwards, awkward.REFERENCE)
             mix, placed = mix_and_placed(plan.scenario.load, kinds, awkwards)
             laid_out = {**mix, **placed}

@@ -15,7 +15,7 @@ from sessionpool.progress import is_in, span
 from sessionpool.wire import Frame, Kind
 
 Command = tuple[Any, ...]
-"""What an operation obeys: `poolproof.workloads.scripted`, and `("meet", meeting)` for a probe of capacity."""
+"""What an operation obeys: `poolproof.workloads.commands`, and `("meet", meeting)` for a probe of capacity."""
 
 _CALL: Final = int(Kind.CALL)
 _OPEN: Final = int(Kind.OPEN)

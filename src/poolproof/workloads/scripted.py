@@ -1,16 +1,12 @@
-"""Operations that obey commands: answer, wait, fail, hang, garble, exit, allocate. Layers 1 and 2 run on it.
+"""Operations that obey commands (`poolproof.workloads.commands`), as the client sees them. Layers 1 and 2 run on it."""
 
-A payload is a command with its arguments, so a test decides what each single operation does.
-"""
-
-import math
-import os
 import random
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from poolproof.plan import Kind, Workload
+from poolproof.workloads import commands
+from poolproof.workloads.commands import obey
 
 SERVICE_MS: Final = {"predict": 10.0, "batch": 50.0}
 
@@ -22,89 +18,6 @@ LONGEST: Final = 10.0
 
 OVERDUE_S: Final = 1.5
 """What an operation of the kind `overdue` takes, if it is let: finite, so that a pool without deadlines survives it."""
-
-
-class ScriptedError(Exception):
-    """What `fail` raises: an exception of the user's own, which a pool hands on as itself."""
-
-
-def answer(value: Any) -> Any:
-    """Return `value` at once."""
-    return value
-
-
-def wait(seconds: float, value: Any) -> Any:
-    """Occupy the worker for a while without using its processor, then return `value`."""
-    time.sleep(seconds)
-    return value
-
-
-def fail(message: str) -> Any:
-    """Raise a `ScriptedError`."""
-    raise ScriptedError(message)
-
-
-def hang() -> Any:
-    """Never return."""
-    while True:
-        time.sleep(3600)
-
-
-def garble(value: Any) -> Any:
-    """Return something other than what was asked for."""
-    return ("garbled", value)
-
-
-def leave(status: int) -> Any:
-    """End the worker process on the spot, as a crash in native code would."""
-    os._exit(status)
-
-
-def allocate(megabytes: int) -> int:
-    """Touch so many megabytes, then return how many."""
-    return len(bytearray(megabytes << 20)) >> 20
-
-
-COMMANDS: Final[Mapping[str, Callable[..., Any]]] = {
-    "answer": answer,
-    "wait": wait,
-    "fail": fail,
-    "hang": hang,
-    "garble": garble,
-    "exit": leave,
-    "allocate": allocate,
-}
-
-
-_ARGUMENTS: Final[Mapping[str, tuple[type | tuple[type, ...], ...]]] = {
-    "answer": (object,),
-    "wait": ((int, float), object),
-    "fail": (str,),
-    "hang": (),
-    "garble": (object,),
-    "exit": (int,),
-    "allocate": (int,),
-}
-"""What each command takes."""
-
-
-def is_command(payload: Any) -> bool:
-    """Whether a payload is one that `obey` takes: what layer 1 can simulate."""
-    if not (isinstance(payload, tuple) and payload and isinstance(payload[0], str) and payload[0] in COMMANDS):
-        return False
-    name, *arguments = payload
-    kinds = _ARGUMENTS[name]
-    return (
-        len(arguments) == len(kinds)
-        and all(isinstance(value, kind) for value, kind in zip(arguments, kinds, strict=True))
-        and not (name in ("wait", "allocate") and not 0 <= arguments[0] < math.inf)
-    )
-
-
-def obey(payload: tuple[Any, ...], state: dict[str, Any]) -> Any:
-    """Carry out one command: `(name, *arguments)`."""
-    command, *arguments = payload
-    return COMMANDS[command](*arguments)
 
 
 def expected(payload: tuple[Any, ...], result: Any) -> bool:
@@ -135,7 +48,9 @@ def workload(service_ms: Mapping[str, float] = SERVICE_MS, spread: float = 0.0) 
             "predict": Kind(weight=9, payload=waiting("predict"), call=obey, verify=expected),
             "batch": Kind(weight=1, payload=waiting("batch"), call=obey, verify=expected),
             "obey": Kind(weight=0, payload=lambda rng: ("answer", rng.getrandbits(32)), call=obey, verify=expected),
-        }
+        },
+        modules=(commands.__name__,),
+        in_workers=commands.REFERENCE,
     )
 
 
@@ -147,5 +62,7 @@ def waits() -> Workload:
             "overdue": Kind(
                 weight=0, payload=lambda rng: ("wait", OVERDUE_S, rng.getrandbits(32)), call=obey, verify=expected
             ),
-        }
+        },
+        modules=(commands.__name__,),
+        in_workers=commands.REFERENCE,
     )
