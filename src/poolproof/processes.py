@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from poolproof.errors import PlatformError
+
 _PROC: Final = Path("/proc")
 
 
@@ -90,6 +92,52 @@ def descendants(root_pid: int, among: Mapping[int, Process]) -> dict[int, Proces
     return found
 
 
+def children(pid: int) -> list[int]:
+    """The children of a process, zombies included, without a look at anybody else; empty when it is gone.
+
+    Raises:
+        PlatformError: this kernel does not list them (it was built without CONFIG_PROC_CHILDREN).
+    """
+    found: list[int] = []
+    tasks = f"/proc/{pid}/task"
+    try:
+        threads = os.listdir(tasks)
+    except OSError:
+        return found
+    for thread in threads:
+        try:
+            with open(f"{tasks}/{thread}/children", "rb") as listed:
+                found += map(int, listed.read().split())
+        except FileNotFoundError:
+            # The file is missing where the thread has ended meanwhile, or where there is no such file at all.
+            if os.path.exists(f"{tasks}/{thread}"):
+                raise PlatformError(
+                    f"this kernel does not tell the children of a process: no {tasks}/N/children"
+                ) from None
+        except ProcessLookupError:
+            continue
+    return found
+
+
+def offspring(root_pid: int) -> dict[int, Process]:
+    """As `descendants`, of the processes there are now, by the kernel's own lists of children.
+
+    A tenth of the cost of looking at everyone; where the kernel keeps no such lists, everyone is looked at.
+    """
+    found: dict[int, Process] = {}
+    pending = [root_pid]
+    while pending:
+        try:
+            listed = children(pending.pop())
+        except PlatformError:
+            return descendants(root_pid, everyone())
+        for pid in listed:
+            if pid not in found and (child := look_up(pid)) is not None:
+                found[pid] = child
+                pending.append(pid)
+    return found
+
+
 def command_line(pid: int) -> str:
     """The command line of a process, or an empty text when it is gone."""
     try:
@@ -129,6 +177,27 @@ def open_files(pid: int | str = "self") -> dict[int, str]:
         for entry in os.listdir(folder):
             with contextlib.suppress(OSError):
                 found[int(entry)] = os.readlink(f"{folder}/{entry}")
+    return found
+
+
+def shared_mappings(pid: int | str = "self") -> dict[int, str]:
+    """What a process has mapped of /dev/shm, by inode; empty when it is gone, or not ours to look at.
+
+    A path that ends in ` (deleted)` has no name any more: multiprocessing takes its semaphores' at once.
+    """
+    try:
+        with open(f"/proc/{pid}/maps", "rb") as maps:
+            text = maps.read()
+    except OSError:
+        if pid == "self":
+            raise  # that one can always be read; where not, nothing can be said
+        return {}
+    found: dict[int, str] = {}
+    if b" /dev/shm/" in text:
+        for line in text.splitlines():
+            fields = line.split(maxsplit=5)
+            if len(fields) == 6 and fields[5].startswith(b"/dev/shm/"):
+                found[int(fields[4])] = os.fsdecode(fields[5])
     return found
 
 

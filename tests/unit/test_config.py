@@ -104,7 +104,7 @@ def test_the_message_counts_and_lists_all_problems(tmp_path: Path) -> None:
 
 def test_an_unknown_key_is_told_with_those_that_there_are(tmp_path: Path) -> None:
     assert problems(overlay(tmp_path, "[pool]\nworker = 3\n")) == (
-        f"{tmp_path}/defaults.toml: pool.worker = 3: unknown, expected one of pool.workers",
+        f"{tmp_path}/defaults.toml: pool.worker = 3: unknown, expected one of pool.fallback, pool.workers",
     )
 
 

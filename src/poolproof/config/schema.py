@@ -13,6 +13,7 @@ class Pool(Struct, frozen=True, kw_only=True):
     """The pool under test."""
 
     workers: Annotated[int, Meta(ge=2, le=256)]
+    fallback: tuple[Literal[1, 2, 3], ...]
 
 
 class Load(Struct, frozen=True, kw_only=True):
@@ -68,6 +69,20 @@ class Budgets(Struct, frozen=True, kw_only=True):
     judge_million_gb: Positive
     simulated_per_s: Positive
     long_shapes_s: Positive
+    wake_p99_ms: Positive
+    isolated_pool_ms: Positive
+    tested_pool_ms: Positive
+
+
+class Testing(Struct, frozen=True, kw_only=True):
+    """What key tests judge the monitored figures of a test's pool by: see tests/integration/layers."""
+
+    predict_p95_ms: Positive
+    batch_p95_ms: Positive
+    successor_ms: Positive
+    throughput_per_s: Positive
+    utilisation: Share
+    memory_mb: Positive
 
 
 class Config(Struct, frozen=True, kw_only=True):
@@ -80,3 +95,4 @@ class Config(Struct, frozen=True, kw_only=True):
     bounds: Bounds
     watch: Watch
     budgets: Budgets
+    testing: Testing

@@ -1,7 +1,9 @@
 """The tables of a history: their columns, types and units. A change bumps `SCHEMA`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import IntEnum
+from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, get_type_hints
 
 import msgspec
@@ -96,10 +98,16 @@ class Executions:
         return len(self.op)
 
 
-def column_types(table: type[Any]) -> dict[str, type[np.generic]]:
+_TYPES: Final[dict[type[Any], Mapping[str, type[np.generic]]]] = {}
+"""What `column_types` has told: to read the annotations takes as long as to judge a small table."""
+
+
+def column_types(table: type[Any]) -> Mapping[str, type[np.generic]]:
     """The numpy type of each column of `Operations` or `Executions`, in order."""
-    hints = get_type_hints(table, include_extras=True)
-    return {field.name: hints[field.name].__metadata__[0] for field in fields(table)}
+    if table not in _TYPES:
+        hints = get_type_hints(table, include_extras=True)
+        _TYPES[table] = MappingProxyType({field.name: hints[field.name].__metadata__[0] for field in fields(table)})
+    return _TYPES[table]
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -11,7 +11,6 @@ and is found. It holds, before any harm is done, a pidfd of whatever is about to
 Its state is owned by its one thread; what wakes it is its selector.
 """
 
-import contextlib
 import ctypes
 import json
 import os
@@ -27,6 +26,7 @@ from typing import Any, Final
 from poolproof import processes
 from poolproof.lab import boot, sweep
 from poolproof.lab.channel import Channel, Message
+from poolproof.lab.undo import Stopped, reap
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _DUMP_S: Final = 1.0
@@ -43,7 +43,7 @@ class Keeper:
         self._selector = selectors.DefaultSelector()
         self._deadline = time.monotonic() + orders.total_s
         self._stage: tuple[str, float, float] | None = None
-        self._undo: dict[tuple[int, int], int] = {}
+        self._stopped = Stopped()
         self._statuses: dict[int, int] = {}
         self._expects_parent_death = False
         self._lab_finished = False
@@ -64,7 +64,7 @@ class Keeper:
         try:
             ended = self._conduct(caller_pidfd)
         finally:
-            self._heal()
+            self._stopped.heal()
             sweep.sweep(self._orders.token, (os.getpid(),), reap=self._reap)
             caller = processes.look_up(self._orders.caller_pid)
             self._remove_folders(caller_died=caller is None or caller.state in ("Z", "X"))
@@ -163,12 +163,10 @@ class Keeper:
         match message["kind"]:
             case "undo":
                 # Held before the harm: the conductor stops nothing until it has the answer.
-                self._undo[message["pid"], message["start_time"]] = fds[0]
+                self._stopped.record(message, fds)
                 self._to_conductor.send("recorded", pid=message["pid"], start_time=message["start_time"])
             case "healed":
-                fd = self._undo.pop((message["pid"], message["start_time"]), None)
-                if fd is not None:
-                    os.close(fd)
+                self._stopped.forget(message)
             case "crashed":
                 self._lab_crashed = True
             case "finished":
@@ -213,7 +211,7 @@ class Keeper:
 
     def _settle(self, ended: dict[str, Any], wait: bool = True) -> dict[str, Any]:
         """Give the lab's descendants their time to end, write down who did not, and let the conductor finish."""
-        self._heal()
+        self._stopped.heal()
         deadline = time.monotonic() + (self._orders.outlive_s if wait else 0)
         spare = frozenset({self._conductor.process.pid})
         left = self._members(spare)
@@ -275,20 +273,8 @@ class Keeper:
         self._reap()
         return sweep.members(self._orders.token, (os.getpid(),), spare)
 
-    def _heal(self) -> None:
-        for fd in self._undo.values():
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                signal.pidfd_send_signal(fd, signal.SIGCONT)
-            os.close(fd)
-        self._undo.clear()
-
     def _reap(self) -> None:
-        with contextlib.suppress(ChildProcessError):
-            while True:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-                if pid == 0:
-                    return
-                self._statuses[pid] = status
+        self._statuses |= reap()
 
     def _how(self, handle: processes.Handle) -> str:
         self._reap()

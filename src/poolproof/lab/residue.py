@@ -39,7 +39,7 @@ def snapshot() -> Snapshot:
         "zombies": frozenset(_named(p) for p in children.values() if p.state == "Z"),
         "semaphores": frozenset(name for name in shared if name.startswith("sem.")),
         "shared memory": frozenset(name for name in shared if not name.startswith("sem.")),
-        "mapped shared memory": frozenset(_mapped()),
+        "mapped shared memory": frozenset(processes.shared_mappings().values()),
         "temporary files": frozenset(os.listdir(tempfile.gettempdir())),
     }
 
@@ -72,13 +72,6 @@ def surviving_workers(records: Path, bound_s: float) -> list[processes.Process]:
                 alive.append(handle.process)
             handle.close()
     return alive
-
-
-def _mapped() -> set[str]:
-    """What this process has mapped of /dev/shm: a semaphore of multiprocessing is unlinked as soon as it is made."""
-    lines = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
-    paths = {line.split(maxsplit=5)[-1] for line in lines}
-    return {path for path in paths if path.startswith(f"{_SHARED}/")}
 
 
 def _descriptors() -> dict[int, str]:

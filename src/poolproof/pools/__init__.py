@@ -13,9 +13,22 @@ from poolproof.errors import TargetError
 from poolproof.extras import require
 from poolproof.plan import PROMISES, Claims, Target
 from poolproof.pools.executor import ExecutorPool
-from poolproof.pools.protocol import Pool, SansIO
+from poolproof.pools.protocol import ClosesSessions, Pool, SansIO, TakesOver
 
-__all__ = ["BUNDLED", "CORES", "Pool", "SansIO", "build", "build_core", "check_core", "find_core", "find_target"]
+__all__ = [
+    "BUNDLED",
+    "CORES",
+    "ClosesSessions",
+    "Pool",
+    "SansIO",
+    "TakesOver",
+    "assemble",
+    "build",
+    "build_core",
+    "check_core",
+    "find_core",
+    "find_target",
+]
 
 CORES: Final = {"sessionpool": "poolproof.pools.sessionpool:SessionPoolCore"}
 """The bundled pools that layer 1 can simulate, and where their decisions are found without any I/O."""
@@ -55,7 +68,9 @@ def find_target(named: str | Callable[..., Any]) -> Target:
 def build(
     target: Target, workers: int, modules: tuple[str, ...] = (), options: Mapping[str, Any] | None = None
 ) -> Pool:
-    """Call the factory of a target, with `workers=` if its signature accepts that, and `modules=` if it names it.
+    """Call the factory of a target, with `workers=` (or `max_workers=`) if its signature accepts that.
+
+    `modules=` is passed where it names that.
 
     Args:
         target: the pool.
@@ -66,11 +81,27 @@ def build(
     Raises:
         TargetError: the factory raises, or returns something that is no pool.
     """
-    factory = _factory(target.name, target.factory)
+    return assemble(target, _factory(target.name, target.factory), workers, modules, options)
+
+
+def assemble(
+    target: Target,
+    factory: Callable[..., Any],
+    workers: int,
+    modules: tuple[str, ...] = (),
+    options: Mapping[str, Any] | None = None,
+) -> Pool:
+    """As `build`, with a factory that is at hand; it may be a closure.
+
+    Raises:
+        TargetError: as `build` does.
+    """
     parameters = _parameters(factory)
     arguments: dict[str, Any] = dict(options or {})
     if any(it.name == "workers" or it.kind is it.VAR_KEYWORD for it in parameters):
         arguments["workers"] = workers
+    elif any(it.name == "max_workers" for it in parameters):  # executors as they are, without a factory around them
+        arguments.setdefault("max_workers", workers)
     if any(it.name == "modules" for it in parameters):  # not by `**`, whose factory may hand on all that it gets
         arguments["modules"] = modules
     try:

@@ -28,3 +28,6 @@ class ExecutorPool:
 
     def close(self, *, cancel: bool = False) -> None:
         self._executor.shutdown(wait=True, cancel_futures=cancel)
+
+    def __repr__(self) -> str:
+        return repr(self._executor)

@@ -1,6 +1,7 @@
 """The small protocols through which poolproof knows pools: one as they run, one as they decide."""
 
 import random
+from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any, Protocol, runtime_checkable
 
@@ -19,6 +20,30 @@ class Pool(Protocol):
 
     def close(self, *, cancel: bool = False) -> None:
         """End the pool and return once it has ended; with `cancel`, what has not begun need not run."""
+
+
+@runtime_checkable
+class ClosesSessions(Protocol):
+    """What a pool may offer besides: that a session ends before the pool does."""
+
+    def close_session(self, session: int) -> "Future[Any]":
+        """End a session once its operations so far are over; its key may begin anew at once."""
+
+
+@runtime_checkable
+class TakesOver(Protocol):
+    """What a pool may offer besides: to go on with the sessions of a pool that it replaces."""
+
+    def take_over(self, sessions: Mapping[int, int | None], reason: str) -> bool:
+        """Know sessions that were open elsewhere, and whose states are gone; none of them was used here yet.
+
+        Args:
+            sessions: the pid of the worker that held each, or None, by its key.
+            reason: what became of their states.
+
+        Returns:
+            whether the pool refuses them until each is closed, by an error of its own; else they go on afresh.
+        """
 
 
 class SansIO(Protocol):
@@ -48,7 +73,10 @@ class SansIO(Protocol):
         """A fresh core that draws its chance from there."""
 
     def make_task(self, op: int, *, kind: int, session: int | None, deadline_s: float | None, idempotent: bool) -> Any:
-        """What an operation is to the core; its `payload` must be `op`. Those of one kind take about as long."""
+        """What an operation is to the core; its `payload` must be `op`. Those of one kind take about as long.
+
+        One whose pool closes sessions takes `closes` too: whether it is no operation, but the end of its session.
+        """
 
     def tamper(self, core: Any, how: str, count: int, chance: random.Random) -> list[int]:
         """Harm the entries of some sessions in the core's own table; which sessions it befell.

@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import fields
 from typing import Any, Final
@@ -10,7 +11,8 @@ import msgspec
 
 from poolproof.plan import IMPLIED, PROMISES, Claim, Claims, Operation
 from sessionpool import Recycling, Restarts, SessionPool, Sessions, Timing
-from sessionpool.core import Core, Task
+from sessionpool.core import Core, Task, _Grave
+from sessionpool.errors import SessionLost
 from sessionpool.settings import Settings
 
 CLAIMS: Final = Claims(
@@ -55,7 +57,9 @@ class SessionPoolPool:
     claims = CLAIMS
 
     def __init__(self, workers: int, modules: tuple[str, ...], options: dict[str, Any]) -> None:
-        self._pool = SessionPool(workers, preload=("poolproof.probe", *modules), **_arguments(workers, options))
+        arguments = _arguments(workers, options)
+        self._is_strict = arguments["sessions"].affinity == "strict"
+        self._pool = SessionPool(workers, preload=("poolproof.probe", *modules), **arguments)
 
     def submit(self, operation: Operation) -> "Future[Any]":
         deadline = None
@@ -68,6 +72,20 @@ class SessionPoolPool:
 
     def close(self, *, cancel: bool = False) -> None:
         self._pool.shutdown(cancel_futures=cancel)
+
+    def subscribe(self, callback: Callable[[Any], object], /) -> Callable[[], None]:
+        return self._pool.subscribe(callback)
+
+    def close_session(self, session: int) -> "Future[Any]":
+        return self._pool.session(session).close()
+
+    def take_over(self, sessions: Mapping[int, int | None], reason: str) -> bool:
+        runtime = self._pool._runtime
+        with runtime._lock:
+            return self._is_strict and bury(runtime._core, sessions, reason)
+
+    def __repr__(self) -> str:
+        return repr(self._pool)
 
 
 def make(workers: int, modules: tuple[str, ...] = (), **options: Any) -> SessionPoolPool:
@@ -94,7 +112,16 @@ class SessionPoolCore:
     def make_core(self, chance: random.Random) -> Core:
         return Core(self._settings, chance)
 
-    def make_task(self, op: int, *, kind: int, session: int | None, deadline_s: float | None, idempotent: bool) -> Task:
+    def make_task(
+        self,
+        op: int,
+        *,
+        kind: int,
+        session: int | None,
+        deadline_s: float | None,
+        idempotent: bool,
+        closes: bool = False,
+    ) -> Task:
         return Task(
             op,
             cost=kind,
@@ -102,7 +129,11 @@ class SessionPoolCore:
             key=session,
             deadline_s=None if deadline_s is None else max(_LEAST_S, deadline_s),
             idempotent=idempotent,
+            closes=closes,
         )
+
+    def take_over(self, core: Core, sessions: Mapping[int, int | None], reason: str) -> bool:
+        return self.is_strict and bury(core, sessions, reason)
 
     def tamper(self, core: Core, how: str, count: int, chance: random.Random) -> list[int]:
         """Sessions of which nothing waits are harmed: it is the table that is to be wrong, not the queue."""
@@ -122,6 +153,14 @@ class SessionPoolCore:
             elif how == "stale-affinity":
                 it.worker = _dead(it.worker)
         return [it.key for it in harmed if isinstance(it.key, int)]
+
+
+def bury(core: Core, sessions: Mapping[int, int | None], reason: str) -> bool:
+    """Have a core remember sessions as lost that it never had: it refuses them, and lets them go, as its own ones."""
+    # As `tamper`, this writes to the core's own table: a pool by itself has no way to replace another one.
+    for key, pid in sessions.items():
+        core._graves[key] = _Grave(SessionLost, reason, pid, epoch=0)
+    return True
 
 
 def _dead(worker: Any) -> Any:

@@ -3,12 +3,14 @@
 from poolproof.simulation.guard import RealTimeError, no_real_world
 from poolproof.simulation.lab import materialise, simulate
 from poolproof.simulation.marks import SOMETIMES, Marks
+from poolproof.simulation.meeting import Meeting
 from poolproof.simulation.pool import NeverError, SimulatedFuture, SimulatedPool
 from poolproof.simulation.world import StuckError
 
 __all__ = [
     "SOMETIMES",
     "Marks",
+    "Meeting",
     "NeverError",
     "RealTimeError",
     "SimulatedFuture",

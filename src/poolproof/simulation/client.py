@@ -10,12 +10,17 @@ from poolproof.simulation.process import Command, Process, State
 from poolproof.simulation.record import Record
 from poolproof.simulation.timeline import Timeline
 from poolproof.simulation.world import StuckError, World
-from poolproof.workloads.scripted import ScriptedError
+from poolproof.workloads.commands import ScriptedError
 from sessionpool.errors import WorkerDied
 from sessionpool.wire import Frame, Kind
 
 _RESULT: Final = int(Kind.RESULT)
 _ERROR: Final = int(Kind.ERROR)
+
+_FORGOTTEN: Final = int(Kind.FORGOTTEN)
+
+CLOSING: Final = ("close",)
+"""The command of what is no operation, but the end of a session."""
 
 _FIRST_PID: Final = 100_001
 
@@ -72,6 +77,7 @@ class Client:
                 session=None if session < 0 else session,
                 deadline_s=(deadline - now) * 1e-9 if deadline else None,
                 idempotent=bool(record.idempotent[op]),
+                closes=self._commands[op] is CLOSING,
             )
         except StuckError:
             raise
@@ -138,6 +144,9 @@ class Client:
         elif type(answer) is Frame and answer.kind == _ERROR:
             end = ScriptedError(self._commands[op][-1])
             record.resolve(op, Outcome.USER_ERROR, end)
+        elif self._commands[op] is CLOSING and (answer is None or getattr(answer, "kind", None) == _FORGOTTEN):
+            end = (op, None)
+            record.resolve(op, Outcome.OK)
         elif isinstance(answer, Exception):
             end = answer
             record.resolve(op, Outcome.POOL_ERROR, end)

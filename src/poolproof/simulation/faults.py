@@ -31,6 +31,14 @@ _FITS: Final[dict[str, Callable[[Process], bool]]] = {
 }
 
 
+class Hit(NamedTuple):
+    """A worker in the moment in which it was hit."""
+
+    pid: int
+    start_time: int
+    held: tuple[int, ...]
+
+
 class Conductor:
     """Does to a world what a plan says, and writes down what came of it.
 
@@ -53,6 +61,8 @@ class Conductor:
         self._lasting: list[Callable[[], None]] = []
         self._untold: list[Callable[[], None]] = []
         self.last_heal = 0
+        self.struck: list[tuple[Hit, ...]] = []
+        """The workers that were hit, fault by fault, as soon as they are; what came of it, the record tells later."""
 
     @property
     def is_done(self) -> bool:
@@ -111,6 +121,7 @@ class Conductor:
 
     def _strike(self, injection: "_Injection", victims: list[Process]) -> None:
         spec, begin = injection.spec, self._timeline.now
+        self.struck.append(tuple(Hit(it.pid, it.start_time, tuple(it.in_hand())) for it in victims))
         harmed = []
         for process in victims:
             watch = process.watch(self._world.ledger.in_hands(process.number))

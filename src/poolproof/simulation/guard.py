@@ -48,8 +48,8 @@ def no_real_world() -> Iterator[None]:
     mine = threading.get_ident()
     with _lock:
         if not _inside:
-            for home, name, true in _TRUE:
-                setattr(home, name, _refusing(name, true))
+            for home, name, refusing in _REFUSING:
+                setattr(home, name, refusing)
         _inside[mine] = _inside.get(mine, 0) + 1
     try:
         yield
@@ -70,3 +70,6 @@ def _refusing(name: str, true: Callable[..., Any]) -> Callable[..., Any]:
         return true(*args, **kwargs)
 
     return refuse
+
+
+_REFUSING: Final = [(home, name, _refusing(name, true)) for home, name, true in _TRUE]

@@ -20,7 +20,7 @@ from poolproof.simulation.record import Record
 from poolproof.simulation.timeline import SECOND_NS, Timeline
 from poolproof.simulation.world import StuckError, World
 from poolproof.workloads import load_workload
-from poolproof.workloads.scripted import is_command
+from poolproof.workloads.commands import is_command
 
 _QUIET_NS: Final = SECOND_NS // 10
 

@@ -1,22 +1,28 @@
 """A simulated pool to play with: futures and waits that run the world forward, instead of waiting for it."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any, Final
 
 import msgspec
 
-from poolproof.history import Fault, Phase
+from poolproof.history import Executions, Fault, Phase
 from poolproof.plan import Claims, FaultSpec, Limits, Operation, faulty
 from poolproof.pools import build_core, find_core
-from poolproof.simulation.client import Client
-from poolproof.simulation.faults import Conductor
+from poolproof.probe import Call
+from poolproof.simulation.client import CLOSING, Client
+from poolproof.simulation.faults import Conductor, Hit
 from poolproof.simulation.guard import RealTimeError, no_real_world
 from poolproof.simulation.marks import Marks
+from poolproof.simulation.meeting import Meeting
+from poolproof.simulation.process import Command
 from poolproof.simulation.timeline import SECOND_NS, Timeline
 from poolproof.simulation.world import World
-from poolproof.workloads.scripted import is_command
+from poolproof.workloads.commands import is_command
+
+_NO_CALL: Final = Call("", "", -1, "", None)
+"""What stands where nothing of a workload is called."""
 
 FOREVER_S: Final = 3600.0
 """Who waits without a time-out is told after an hour of virtual time that what it waits for never comes."""
@@ -52,6 +58,9 @@ class SimulatedPool:
         self.claims: Claims = self._pool.claims
         self.marks = Marks()
         self._world = World(self._timeline, self._pool, f"poolproof world {seed} 1", self._client, self.marks)
+        self._kinds: dict[str, int] = {}
+        self._listeners: list[Callable[[Any], object]] = []
+        self._world.publish = self._publish
         self._conductor = Conductor(self._world, self._pool, self._client.record, _LIMITS, seed)
 
     def __enter__(self) -> "SimulatedPool":
@@ -76,6 +85,11 @@ class SimulatedPool:
         """What became of the faults that are over: whether each took effect, and how that is known."""
         return tuple(self._client.record.faults)
 
+    @property
+    def struck(self) -> tuple[tuple[Hit, ...], ...]:
+        """The workers that faults have hit, fault by fault, also of those that are not over."""
+        return tuple(self._conductor.struck)
+
     def submit(self, operation: Operation) -> "SimulatedFuture":
         """Hand over one operation whose payload is a scripted command; returns at once, and no time passes.
 
@@ -89,9 +103,38 @@ class SimulatedPool:
         command = operation.call.payload
         if not is_command(command):
             raise ValueError(f"operation {operation.op}: {command!r} is no scripted command, such as ('wait', 0.01, 7)")
+        return self._send(operation, command)
+
+    def close_session(self, session: int) -> "SimulatedFuture":
+        """End a session once its operations so far are over; its key may begin anew at once.
+
+        Raises:
+            Exception: what the pool refuses it with.
+        """
+        return self._send(Operation(op=-1, kind="close", call=_NO_CALL, session=session), CLOSING)
+
+    def take_over(self, sessions: Mapping[int, int | None], reason: str) -> bool:
+        """Know sessions that were open elsewhere, and whose states are gone; whether they are refused until closed."""
+        takes: Any = getattr(self._pool, "take_over", None)
+        return takes is not None and bool(takes(self._world.core, sessions, reason))
+
+    def meet(self, operations: Iterable[Operation]) -> tuple[Meeting, list["SimulatedFuture"]]:
+        """Submit operations that wait for each other in their workers, until the meeting is released.
+
+        Raises:
+            Exception: what the pool refuses one of them with; the meeting is over then.
+        """
+        meeting = Meeting()
+        try:
+            return meeting, [self._send(operation, ("meet", meeting)) for operation in operations]
+        except BaseException:
+            meeting.release()
+            raise
+
+    def _send(self, operation: Operation, command: Command) -> "SimulatedFuture":
         client = self._client
         op = client.prepare(
-            0,
+            self._kinds.setdefault(operation.kind, len(self._kinds)),
             Phase.MEASURED,
             command,
             session=-1 if operation.session is None else operation.session,
@@ -158,6 +201,35 @@ class SimulatedPool:
         """What the pool says of itself."""
         return self._world.core.snapshot()
 
+    def describe(self) -> str:
+        """What there is in its world, in words."""
+        return self._world.describe()
+
+    def executions(self) -> Executions:
+        """What the workers' records tell so far; `op` is the number of the future that stands for the operation."""
+        return self._client.record.executions()
+
+    def running(self) -> dict[int, int]:
+        """The operations that workers are at, by the pid of the worker."""
+        return {process.pid: op for process in self._world.processes.values() for op in process.in_hand()}
+
+    def living(self) -> tuple[tuple[int, int], ...]:
+        """The workers that live and have begun an operation, by pid and start time."""
+        return tuple((it.pid, it.start_time) for it in self._world.processes.values() if it.begun and not it.is_dead)
+
+    def later(self, seconds: float, call: Callable[[], object]) -> None:
+        """Have something called once so much virtual time has passed."""
+        self._timeline.after(round(seconds * SECOND_NS), call)
+
+    def subscribe(self, callback: Callable[[Any], object], /) -> Callable[[], None]:
+        """Have every event that the pool publishes told from now on, in order; returns what ends it."""
+        self._listeners.append(callback)
+        return lambda: self._listeners.remove(callback)
+
+    def _publish(self, event: Any) -> None:
+        for callback in tuple(self._listeners):
+            callback(event)
+
     def close(self, *, cancel: bool = False, immediate: bool = False) -> None:
         """Close the pool and let time pass until it has ended.
 
@@ -206,9 +278,9 @@ class SimulatedFuture(Future[Any]):
     def __init__(self, pool: SimulatedPool, op: int, operation: Operation) -> None:
         super().__init__()
         self.operation = operation
+        self.op = op
         self._waiters = _NoWaiters()
         self._pool = pool
-        self._op = op
 
     def result(self, timeout: float | None = None) -> Any:
         """The result: `(operation, value)`.
@@ -229,7 +301,7 @@ class SimulatedFuture(Future[Any]):
         """Cancel it, unless a worker was sent it already."""
         if self.done():
             return self.cancelled()
-        return self._pool.withdraw(self._op)
+        return self._pool.withdraw(self.op)
 
     def cancel_from_inside(self) -> None:
         """The pool itself cancels it."""

@@ -21,7 +21,7 @@ from poolproof.plan import Claims, Plan
 from poolproof.probe import NO_SESSION, type_mark
 from poolproof.simulation.process import Command, Process, State
 from poolproof.simulation.timeline import Timeline
-from poolproof.workloads.scripted import ScriptedError
+from poolproof.workloads.commands import ScriptedError
 
 LAB_PID: Final = 1
 """The process that all simulated workers are children of."""
@@ -142,7 +142,7 @@ class Record:
             claims=claims,
             kinds=kinds,
             operations=operations,
-            executions=self._executions(),
+            executions=self.executions(),
             errors=tuple(self._errors.values()),
             incarnations=tuple(
                 Incarnation(
@@ -161,7 +161,8 @@ class Record:
             environment=environment,
         )
 
-    def _executions(self) -> Executions:
+    def executions(self) -> Executions:
+        """What the workers have written down so far."""
         types = column_types(Executions)
         columns: dict[str, Any] = dict.fromkeys(types, ())
         if self._began:

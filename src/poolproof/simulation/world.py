@@ -123,6 +123,8 @@ class World:
         self.processes: dict[int, Process] = {}
         """Those that the pool has not been told the end of, by their incarnation."""
         self.start_fault: StartFault | None = None
+        self.publish: Callable[[Any], object] | None = None
+        """Told of every event that the core publishes, where somebody wants to know."""
         self.ledger = Ledger(timeline, pool, host, self.processes)
         self._marks = marks
         self._starts = random.Random(f"{seed} starts")
@@ -153,14 +155,22 @@ class World:
     # --- whoever drives it --------------------------------------------------------------------------------------
 
     def submit(
-        self, op: int, *, kind: int = 0, session: int | None, deadline_s: float | None, idempotent: bool
+        self,
+        op: int,
+        *,
+        kind: int = 0,
+        session: int | None,
+        deadline_s: float | None,
+        idempotent: bool,
+        closes: bool = False,
     ) -> None:
-        """A client submits an operation.
+        """A client submits an operation, or the end of a session.
 
         Raises:
             Exception: what the core raises at the client.
         """
-        task = self._task(op, kind=kind, session=session, deadline_s=deadline_s, idempotent=idempotent)
+        terms = {"closes": True} if closes else {}  # a core whose sessions do not end need not know the word
+        task = self._task(op, kind=kind, session=session, deadline_s=deadline_s, idempotent=idempotent, **terms)
         ledger = self.ledger
         before = ledger.waiting
         ledger.submitted(op, session)
@@ -273,6 +283,8 @@ class World:
             elif kind is Publish:
                 if self._marks is not None:
                     self._marks.event(effect.event)
+                if self.publish is not None:
+                    self.publish(effect.event)
             else:
                 _CARRY_OUT[kind](self, effect)
         for effect in later:

@@ -9,7 +9,7 @@ from poolproof.errors import TargetError
 from poolproof.plan import FaultSpec, Operation
 from poolproof.probe import Call
 from poolproof.simulation import NeverError, RealTimeError, SimulatedFuture, SimulatedPool
-from poolproof.workloads.scripted import ScriptedError
+from poolproof.workloads.commands import ScriptedError
 from sessionpool.errors import DeadlineExceeded, PoolClosed, PoolSaturated, WorkerDied
 
 

@@ -367,7 +367,7 @@ def test_the_word_of_what_is_recalled_stays_until_the_worker_has_passed_it() -> 
 def test_what_was_recalled_is_done_in_the_end_and_once() -> None:
     it = primed()
     it.run(2)
-    rows = it.record._executions().op.tolist()
+    rows = it.record.executions().op.tolist()
     assert (it.world.ledger.waiting, it.client.unresolved, len(rows)) == (0, 0, len(set(rows)))
 
 
