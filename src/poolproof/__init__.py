@@ -9,28 +9,87 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from poolproof.config import load_config
     from poolproof.experiment import Proof, judge_folder, prove
+    from poolproof.isolation import isolated, setup_pool_testing
     from poolproof.plan import Claim, Claims, Kind, Operation, Workload
     from poolproof.pools import Pool
-
-__all__ = [
-    "Claim",
-    "Claims",
-    "Kind",
-    "Operation",
-    "Pool",
-    "Proof",
-    "Workload",
-    "judge_folder",
-    "load_config",
-    "prove",
-]
+    from poolproof.rig import (
+        Rig,
+        drain,
+        exhaust,
+        fill,
+        grow_pool,
+        inject_worker_failure,
+        monitor_pool_performance,
+        observe_scaling,
+        run_concurrent_operations,
+        setup_isolated_pool,
+        shrink_pool,
+        synchronize_pool_operations,
+        verify_session_affinity,
+        wait_for_pool_condition,
+        wait_for_pool_idle,
+        wait_for_pool_ready,
+        wait_for_process_restart,
+        wait_for_session_affinity,
+        wait_for_workers_initialized,
+        warm_pool_workers,
+    )
+    from poolproof.waiting import Event, EventStream, wait_for, wait_for_async
 
 _HOMES = {
     "poolproof.config": ("load_config",),
     "poolproof.experiment": ("Proof", "judge_folder", "prove"),
+    "poolproof.isolation": ("isolated", "setup_pool_testing"),
     "poolproof.plan": ("Claim", "Claims", "Kind", "Operation", "Workload"),
     "poolproof.pools": ("Pool",),
+    "poolproof.rig": (
+        *("Rig", "drain", "exhaust", "fill", "grow_pool", "inject_worker_failure", "monitor_pool_performance"),
+        *("observe_scaling", "run_concurrent_operations", "setup_isolated_pool", "shrink_pool"),
+        *("synchronize_pool_operations", "verify_session_affinity", "wait_for_pool_condition", "wait_for_pool_idle"),
+        *("wait_for_pool_ready", "wait_for_process_restart", "wait_for_session_affinity"),
+        *("wait_for_workers_initialized", "warm_pool_workers"),
+    ),
+    "poolproof.waiting": ("Event", "EventStream", "wait_for", "wait_for_async"),
 }
+
+__all__ = [
+    "Claim",
+    "Claims",
+    "Event",
+    "EventStream",
+    "Kind",
+    "Operation",
+    "Pool",
+    "Proof",
+    "Rig",
+    "Workload",
+    "drain",
+    "exhaust",
+    "fill",
+    "grow_pool",
+    "inject_worker_failure",
+    "isolated",
+    "judge_folder",
+    "load_config",
+    "monitor_pool_performance",
+    "observe_scaling",
+    "prove",
+    "run_concurrent_operations",
+    "setup_isolated_pool",
+    "setup_pool_testing",
+    "shrink_pool",
+    "synchronize_pool_operations",
+    "verify_session_affinity",
+    "wait_for",
+    "wait_for_async",
+    "wait_for_pool_condition",
+    "wait_for_pool_idle",
+    "wait_for_pool_ready",
+    "wait_for_process_restart",
+    "wait_for_session_affinity",
+    "wait_for_workers_initialized",
+    "warm_pool_workers",
+]
 
 
 def __getattr__(name: str) -> Any:
