@@ -11,6 +11,8 @@ nox.options.reuse_venv = "yes"
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 LAYERS = [1, 2, 3]
 WORKERS = "2"
+WAITING = "4"
+"""How many workers where most of the time is spent on waiting, for loads to end and for processes to die."""
 
 
 def install_group(session: nox.Session, group: str, *package: str) -> None:
@@ -18,9 +20,9 @@ def install_group(session: nox.Session, group: str, *package: str) -> None:
     session.install(*package, *nox.project.dependency_groups(PYPROJECT, group))
 
 
-def run_pytest(session: nox.Session, *args: str) -> None:
+def run_pytest(session: nox.Session, *args: str, extras: str = "peers,work") -> None:
     """Run pytest on the package as it stands in the work tree; a suite without any test fails (pytest's status 5)."""
-    install_group(session, "test", "-e", ".[peers,work]")
+    install_group(session, "test", "-e", f".[{extras}]")
     session.run("pytest", "-q", *args, *session.posargs)
 
 
@@ -52,7 +54,10 @@ def functional(session: nox.Session) -> None:
 def integration(session: nox.Session, layer: int) -> None:
     """Run the integration suite on one layer: 1 simulated, 2 real processes, 3 real programs."""
     # Layer 1 is done before a second process has begun.
-    run_pytest(session, "tests/integration", f"--layer={layer}", *(() if layer == 1 else ("-n", WORKERS)))
+    at_once = {1: (), 2: ("-n", WAITING), 3: ("-n", WORKERS)}[layer]
+    # Only the third runs what users run, DSPy's programs among it, and that is a hundred packages to install.
+    extras = "dspy,peers,work" if layer == 3 else "peers,work"
+    run_pytest(session, "tests/integration", f"--layer={layer}", *at_once, extras=extras)
 
 
 @nox.session

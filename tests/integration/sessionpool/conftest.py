@@ -6,7 +6,6 @@ its modules `sessionpool.test_…`, in the package that they are about.
 
 import os
 import random
-import signal
 import subprocess
 import sys
 import zlib
@@ -20,6 +19,7 @@ from typing import Any, Protocol
 import pytest
 
 from poolproof import processes
+from poolproof.isolation import PoolTesting
 from sessionpool import Restarts, SessionPool
 from tests.integration.sessionpool import deeds
 from tests.integration.sessionpool.witnesses import (
@@ -36,15 +36,15 @@ from tests.integration.sessionpool.witnesses import (
 )
 
 ROOT = str(Path(__file__).parents[3])
-GONE_WITHIN_S = 2.0
 BOUND_S = 60
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A bound for each test that names none: what hangs here hangs for good."""
+    """Pools of the tests' own making, looked after like others; and a bound: what hangs here hangs for good."""
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.layer(2))
+            item.add_marker(pytest.mark.isolation("pool_testing", opens=False))
             if item.get_closest_marker("timeout") is None:
                 item.add_marker(pytest.mark.timeout(BOUND_S))
 
@@ -55,29 +55,22 @@ class Open(Protocol):
     def __call__(self, *, ready: bool = True, **settings: Any) -> SessionPool: ...
 
 
-@pytest.fixture(autouse=True)
-def mark(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mark]:
-    """Nothing that a test started outlives it, whoever its parent is by then."""
+@pytest.fixture
+def mark(monkeypatch: pytest.MonkeyPatch) -> Mark:
+    """For tests that look for themselves who is left, and when; that nobody is at their end, the mode sees to."""
     it = Mark()
     monkeypatch.setenv(it.name, "1")
-    yield it
-    left = it.left_after(GONE_WITHIN_S)
-    told = [(each.pid, each.ppid, each.state, each.name, processes.command_line(each.pid)) for each in left]
-    for each in left:
-        if (handle := processes.Handle.open(*each.identity)) is not None:
-            handle.send(signal.SIGKILL)
-            handle.close()
-    assert not left, f"alive {GONE_WITHIN_S} s after the test: {told}"
+    return it
 
 
 @pytest.fixture
-def open_pool(mark: Mark) -> Iterator[Open]:
+def open_pool(mark: Mark, pool_testing: PoolTesting) -> Iterator[Open]:
     """Every pool that is opened is shut down after the test, at once, and what its `workers()` told of is gone then."""
     pools: list[SessionPool] = []
 
     def open_one(*, ready: bool = True, **settings: Any) -> SessionPool:
         given: dict[str, Any] = {"max_workers": 2, "preload": ()} | settings
-        pool = SessionPool(**given)
+        pool = pool_testing.adopt(SessionPool(**given))
         pools.append(pool)
         if ready:
             least = settings.get("min_workers") or settings.get("max_workers", 2)

@@ -14,10 +14,10 @@ from tests.integration.sessionpool.witnesses import (
     bounded,
     children,
     failure,
-    hold_of,
     is_gone,
     kill,
     outcome,
+    send,
     stop,
 )
 
@@ -98,7 +98,7 @@ def test_a_worker_that_is_stopped_for_a_moment_goes_on(open_pool: Open, hold: Ho
     [(future, guest)] = hold(pool)
     stop(guest.pid)
 
-    hold_of(guest.pid).send(signal.SIGCONT)
+    send(guest.pid, signal.SIGCONT)
 
     guest.release("fine")
     assert future.result(LONG_S) == "fine"
@@ -217,7 +217,7 @@ def test_a_stopped_forkserver_holds_no_operation_up_where_the_workers_live(
 def hold_of_or_none(pid: int) -> None:
     """Let a stopped process go on, where it still is."""
     if not is_gone(pid, 0):
-        hold_of(pid).send(signal.SIGCONT)
+        send(pid, signal.SIGCONT)
 
 
 def test_an_idle_pool_leaves_its_workers_alone(pool: SessionPool, ear: Ear) -> None:

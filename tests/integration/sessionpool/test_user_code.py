@@ -18,10 +18,10 @@ from tests.integration.sessionpool.witnesses import (
     Meeting,
     bounded,
     failure,
-    hold_of,
     is_gone,
     kill,
     outcome,
+    send,
 )
 
 # --- what it raises ---------------------------------------------------------------------------------------------
@@ -262,7 +262,7 @@ def test_an_operation_whose_worker_gets_a_deadly_signal_tells_which(
     future = one_worker.submit(deeds.meet, meeting.address)
     guest = meeting.guest()
 
-    hold_of(guest.pid).send(number)
+    send(guest.pid, number)
 
     assert failure(future, WorkerDied).exit == f"signal {number.name}"
 

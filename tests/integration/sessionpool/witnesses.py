@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from poolproof import processes
+from poolproof.isolation.contamination import tolerated
 
 LONG_S: Final = 15.0
 """Longer than anything here may take: what is waited for comes before, or the test fails with the reason."""
@@ -81,6 +82,13 @@ def hold_of(pid: int | None) -> processes.Handle:
     return handle
 
 
+def send(pid: int | None, number: signal.Signals) -> None:
+    """Send a signal to a process that is there."""
+    handle = hold_of(pid)
+    handle.send(number)
+    handle.close()
+
+
 def kill(pid: int | None) -> None:
     """Return once the process is dead: it does nothing any more."""
     handle = hold_of(pid)
@@ -108,8 +116,12 @@ def is_gone(pid: int | None, within_s: float = LONG_S) -> bool:
 
 
 def children() -> list[processes.Process]:
-    """The live children of this process; for a test with one pool, that is its forkserver."""
-    return [each for each in processes.everyone().values() if each.ppid == os.getpid() and each.state not in "ZX"]
+    """The live children of this process, but those that every process has once: of one pool, that is its forkserver."""
+    return [
+        each
+        for each in processes.offspring(os.getpid()).values()
+        if each.ppid == os.getpid() and each.state not in "ZX" and each.pid not in tolerated.pids()
+    ]
 
 
 class Mark:
@@ -122,8 +134,8 @@ class Mark:
         """All of them, zombies included, and whatever else descends from this process."""
         among = processes.everyone()
         marked = processes.tagged(self.name, among.values())
-        marked.pop(os.getpid(), None)
-        return [*{**marked, **processes.descendants(os.getpid(), among)}.values()]
+        found = {**marked, **processes.descendants(os.getpid(), among)}
+        return [each for pid, each in found.items() if pid != os.getpid() and pid not in tolerated.pids()]
 
     def left(self) -> list[processes.Process]:
         """Those that live, and zombies that are ours to reap."""
