@@ -1,10 +1,20 @@
 """A configuration that is the same whatever the repository's own says, and small enough for many runs."""
 
+from pathlib import Path
+
 import pytest
 
 from poolproof.config import Effective, load_config
 
 QUICK = {"pool.workers": 3, "load.rate_per_worker_per_s": 33.0, "load.seconds": 2.0, "bounds.close_s": 3.0}
+
+
+REAL = [Path(__file__).parent / name for name in ("isolation", "sessionpool")]
+"""Folders that are about real processes, every test of them: on layer 1 it would take longer to collect than to run."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    return True if config.getoption("--layer") == 1 and collection_path in REAL else None
 
 
 @pytest.fixture

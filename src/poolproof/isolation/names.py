@@ -19,7 +19,8 @@ from typing import Final
 
 from poolproof import processes
 from poolproof.errors import PoolproofError, UsageError
-from poolproof.isolation.scene import Scene, calling_line
+from poolproof.isolation.lines import calling_line
+from poolproof.isolation.scene import Scene
 
 _PATH_BYTES: Final = 107
 """Of `sun_path`'s 108 bytes, without the zero that begins an abstract one."""
@@ -118,7 +119,7 @@ class Registry:
             sock.close()
             raise
         with self._lock:
-            self._held[name] = _Held(sock, calling_line())
+            self._held[name] = _Held(sock, str(calling_line() or ""))
         return name
 
     def release(self, name: str) -> None:

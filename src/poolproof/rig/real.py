@@ -16,6 +16,7 @@ import psutil
 
 from poolproof import faults, probe, processes
 from poolproof.clock import now_ns
+from poolproof.errors import BlastRadiusError
 from poolproof.faults import Ledger, Victim
 from poolproof.history import Executions, Follower, read_records
 from poolproof.history.records import FOLDER as RECORDS
@@ -156,6 +157,7 @@ class RealStand:
         handles: dict[tuple[int, int], processes.Handle] = {}
         try:
             victims: list[Victim] = []
+            refused: list[BlastRadiusError] = []
 
             def hunt() -> bool:
                 for identity in self._alive():
@@ -164,7 +166,11 @@ class RealStand:
                         if handle is not None:
                             handles[identity] = handle
                 live = [handle for handle in handles.values() if not handle.gone]
-                wanted = faults.victims_wanted(spec, len(live), self._limits) if live else 0
+                try:
+                    wanted = faults.victims_wanted(spec, len(live), self._limits) if live else 0
+                except BlastRadiusError as error:  # more workers may be there at the next look
+                    refused[:] = [error]
+                    return False
                 if wanted:
                     with self._reading:
                         victims.extend(faults.stop_workers(spec, wanted, live, self._follower, self._ledger, rng))
@@ -172,6 +178,8 @@ class RealStand:
 
             with suppress(TimeoutError):
                 wait_for(hunt, timeout=max(0.001, deadline - time.monotonic()), what="victims")
+            if not victims and refused:
+                raise refused[0]
             if not victims:
                 seen = f"among {len(handles)} workers with records" if handles else "for no worker left any record"
                 return missed(spec.kind, f"no {spec.coincide} victims within {spec.patience_s:g} s {seen}")

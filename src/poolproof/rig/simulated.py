@@ -94,7 +94,8 @@ class SimulatedStand:
 
     def inject(self, spec: FaultSpec, seed: int) -> Failure:
         live = self.living()
-        victims_wanted(spec, len(live), self._limits)  # refused before anything is harmed
+        if live:
+            victims_wanted(spec, len(live), self._limits)  # refused before anything is harmed
         struck, told = len(self.pool.struck), len(self.pool.faults)
         self.pool.inject(spec)
         self.pool.wait_for(lambda: len(self.pool.struck) > struck or len(self.pool.faults) > told, spec.patience_s + 1)

@@ -287,7 +287,7 @@ class Process:
         if name == "fail":
             kind = _ERROR
         elif name == "garble":
-            value = ["garbled", value]
+            value = ("garbled", value)
         elif name == "allocate":
             self.memory += command[1] << 20
         elif name == "meet":

@@ -23,11 +23,11 @@ from poolproof.isolation.contamination.audit import Birth, born_at
 from poolproof.isolation.contamination.descriptors import Open
 from poolproof.isolation.contamination.family import Relative
 from poolproof.isolation.contamination.findings import KINDS, Finding
-from poolproof.isolation.contamination.lines import Line, described, shortened
 from poolproof.isolation.contamination.shared import Block
 from poolproof.isolation.contamination.tasks import Pending
 from poolproof.isolation.contamination.temporary import Left
 from poolproof.isolation.contamination.threads import Running
+from poolproof.isolation.lines import Line, described, shortened
 from poolproof.processes import Process, children, shared_mappings
 
 SOMEWHERE = "tests/x.py:30 in test_it"

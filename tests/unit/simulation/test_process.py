@@ -98,7 +98,7 @@ def test_a_worker_is_answering_as_long_as_its_answer_is_on_its_way() -> None:
         (("answer", 5), Kind.RESULT, 5),
         (("wait", 0.1, 7), Kind.RESULT, 7),
         (("fail", "sorry"), Kind.ERROR, "sorry"),
-        (("garble", 5), Kind.RESULT, ["garbled", 5]),
+        (("garble", 5), Kind.RESULT, ("garbled", 5)),
         (("allocate", 3), Kind.RESULT, 3),
     ],
 )

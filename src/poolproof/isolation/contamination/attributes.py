@@ -8,7 +8,7 @@ from types import FunctionType, ModuleType
 from typing import Any, Final
 
 from poolproof.isolation.contamination.findings import Finding
-from poolproof.isolation.contamination.lines import described
+from poolproof.isolation.lines import described
 
 Snapshot = Mapping[str, Mapping[str, Any]]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
-from poolproof.isolation.contamination.lines import Line, calling_line
+from poolproof.isolation.lines import Line, calling_line
 
 SHARED: Final = "/dev/shm"
 _REMEMBERED: Final = 4096

@@ -11,7 +11,7 @@ from typing import Final
 from poolproof.isolation.contamination import tolerated
 from poolproof.isolation.contamination.audit import Record
 from poolproof.isolation.contamination.findings import Finding
-from poolproof.isolation.contamination.lines import origin
+from poolproof.isolation.lines import origin
 
 _SOCKET: Final = "socket:["
 _GONE: Final = " (deleted)"

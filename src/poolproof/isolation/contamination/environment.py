@@ -6,8 +6,8 @@ from typing import Final
 
 from poolproof.isolation.contamination.audit import Record
 from poolproof.isolation.contamination.findings import Finding
-from poolproof.isolation.contamination.lines import origin, shortened
 from poolproof.isolation.contamination.temporary import VARIABLE, is_own
+from poolproof.isolation.lines import origin, shortened
 
 MARK: Final = "POOLPROOF_TEST_"
 """How the variable begins that a detection marks with whatever its test starts."""

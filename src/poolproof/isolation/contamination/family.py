@@ -19,7 +19,7 @@ from poolproof.errors import PlatformError
 from poolproof.isolation.contamination import tolerated
 from poolproof.isolation.contamination.audit import Record, born_at
 from poolproof.isolation.contamination.findings import Finding
-from poolproof.isolation.contamination.lines import origin, shortened
+from poolproof.isolation.lines import origin, shortened
 from poolproof.processes import Process
 
 

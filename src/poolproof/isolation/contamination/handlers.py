@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence, Set
 from typing import Any, Final
 
 from poolproof.isolation.contamination.findings import Finding
-from poolproof.isolation.contamination.lines import described
+from poolproof.isolation.lines import described
 
 _ROOT: Final = "root"
 

@@ -20,7 +20,7 @@ from poolproof.isolation.contamination import tolerated
 from poolproof.isolation.contamination.audit import SHARED, Record
 from poolproof.isolation.contamination.family import Family
 from poolproof.isolation.contamination.findings import Finding
-from poolproof.isolation.contamination.lines import origin
+from poolproof.isolation.lines import origin
 
 _SEMAPHORE: Final = "sem."
 _TMPFS: Final = "tmpfs"

@@ -8,7 +8,7 @@ from weakref import WeakSet
 
 from poolproof.errors import PlatformError
 from poolproof.isolation.contamination.findings import Finding
-from poolproof.isolation.contamination.lines import innermost_of, origin, running_at
+from poolproof.isolation.lines import innermost_of, origin, running_at
 
 _REGISTRIES: Final = ("_all_tasks", "_scheduled_tasks", "_eager_tasks")
 """asyncio's own sets of tasks: the first in Python 3.11, the others from 3.12. They are private, but the public

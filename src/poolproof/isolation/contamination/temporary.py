@@ -20,7 +20,7 @@ from typing import Any, Final
 from poolproof.isolation.contamination import tolerated
 from poolproof.isolation.contamination.audit import Record
 from poolproof.isolation.contamination.findings import Finding
-from poolproof.isolation.contamination.lines import origin
+from poolproof.isolation.lines import origin
 
 VARIABLE: Final = "TMPDIR"
 _PREFIX: Final = "pp-"

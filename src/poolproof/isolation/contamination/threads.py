@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from poolproof.isolation.contamination.audit import Record
 from poolproof.isolation.contamination.findings import Finding
-from poolproof.isolation.contamination.lines import origin, running_at
+from poolproof.isolation.lines import origin, running_at
 
 _OWN = "poolproof "
 """How the names of the kit's own threads begin: what it gave up, it has told of already."""

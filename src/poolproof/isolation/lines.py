@@ -9,7 +9,7 @@ from traceback import FrameSummary
 from types import CodeType, FrameType
 from typing import Any, Final, NamedTuple
 
-_KIT: Final = str(Path(__file__).parents[2]) + os.sep
+_KIT: Final = str(Path(__file__).parents[1]) + os.sep
 _LIBRARY: Final = str(Path(os.__file__).parent) + os.sep
 _INSTALLED: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _RUNNERS: Final = ("_pytest", "pluggy", "xdist", "execnet")
