@@ -30,7 +30,7 @@ import pytest
 from poolproof import processes
 from sessionpool import NotPicklable, NotUnpicklable, RemoteTraceback, Restarts, SessionPool, WorkerDied
 
-pytestmark = pytest.mark.layer(2)
+pytestmark = [pytest.mark.layer(2), pytest.mark.isolation("pool_testing", opens=False)]
 
 CASES: Final = "test.test_concurrent_futures"
 ROOMS: Final[Mapping[str, str]] = {

@@ -17,7 +17,7 @@ from poolproof.statistics import QUANTILES, percentile
 from poolproof.waiting import wait_for
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class ConcurrentRun:
     """What came of operations that were sent side by side.
 
@@ -50,7 +50,12 @@ class ConcurrentRun:
 
     def __str__(self) -> str:
         ends = ", ".join(f"{count} {end}" for end, count in self.ends.items())
-        return f"{len(self.operations)} operations ({ends}) in {self.wall_s:.3f} s, up to {self.parallelism} at once"
+        sent = sum(self.ends.values())
+        return f"{sent} operations ({ends}) in {self.wall_s:.3f} s, up to {self.parallelism} at once"
+
+    def __repr__(self) -> str:
+        first = f"; the first error: {self.errors[0]!r:.300}" if self.errors else ""
+        return f"<run of {self}{first}>"
 
 
 def run_concurrent_operations(

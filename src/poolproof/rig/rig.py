@@ -213,22 +213,21 @@ class Rig:
         pending.sent_ns = self.now_ns()
         try:
             pending.future = self._stand.submit(operation)
-        except BaseException:
-            self._end(pending, "rejected")
+        except BaseException as error:
+            self._end(pending, "rejected", error)
             raise
         pending.future.add_done_callback(partial(self._resolved, pending))
         return pending
 
     def _resolved(self, pending: Pending, future: "Future[Any]") -> None:
         if future.cancelled():
-            end: End = "cancelled"
-        elif future.exception(0) is not None:
-            end = "error"
+            self._end(pending, "cancelled")
+        elif (error := future.exception(0)) is not None:
+            self._end(pending, "error", error)
         else:
-            end = "ok" if pending.wrong(future.result(0)) is None else "wrong"
-        self._end(pending, end)
+            self._end(pending, "ok" if pending.wrong(future.result(0)) is None else "wrong")
 
-    def _end(self, pending: Pending, end: End) -> None:
+    def _end(self, pending: Pending, end: End, error: BaseException | None = None) -> None:
         pending.done_ns = self.now_ns()
         with self._lock:
             self._ended += 1
@@ -239,7 +238,12 @@ class Rig:
         pending.end = end
         self.events.publish(
             Event(
-                at_ns=pending.done_ns, source=self.name, subject="operation", what="ended", who=pending.op, detail=end
+                at_ns=pending.done_ns,
+                source=self.name,
+                subject="operation",
+                what="ended",
+                who=pending.op,
+                detail=end if error is None else f"{end}, {type(error).__name__}",
             )
         )
 
@@ -264,9 +268,9 @@ class Rig:
 
         try:
             lineup, futures = self._stand.line_up(make, count)
-        except BaseException:
+        except BaseException as error:
             for pending in guests:
-                self._end(pending, "rejected")
+                self._end(pending, "rejected", error)
             raise
         for pending, future in zip(guests, futures, strict=True):
             pending.sent_ns, pending.future = now, future

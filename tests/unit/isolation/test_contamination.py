@@ -385,6 +385,15 @@ def test_a_module_in_the_place_of_another_is_a_patch() -> None:
     assert len(attributes.find({"m": {"a": random}}, {"m": {"a": types}})) == 1
 
 
+def test_a_function_of_c_that_a_module_looks_up_when_it_first_needs_it_is_no_patch() -> None:
+    assert attributes.find({"m": {"_sha512": None}}, {"m": {"_sha512": len}}) == []
+
+
+@pytest.mark.parametrize(("name", "was"), [("sha512", None), ("_sha512", abs)])
+def test_a_function_of_c_in_the_place_of_something_else_is_a_patch(name: str, was: object) -> None:
+    assert len(attributes.find({"m": {name: was}}, {"m": {name: len}})) == 1
+
+
 def test_what_a_module_defines_when_it_is_first_needed_is_no_patch() -> None:
     class Late:
         pass

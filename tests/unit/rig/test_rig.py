@@ -15,6 +15,7 @@ from poolproof.errors import (
 )
 from poolproof.rig import (
     PRESETS,
+    Incarnation,
     Rig,
     exhaust,
     fill,
@@ -100,6 +101,17 @@ def test_the_end_of_an_operation_is_an_event(pool: Rig) -> None:
     assert [(event.who, event.detail) for event in ended] == [(sent.op, "ok")]
 
 
+def test_the_end_of_an_operation_names_the_error(pool: Rig) -> None:
+    pool.submit("obey", ("fail", "x")).exception()
+    assert [event.detail for event in pool.events.since() if event.what == "ended"] == ["error, ScriptedError"]
+
+
+def test_a_run_reads_as_what_came_of_it(pool: Rig) -> None:
+    run = run_concurrent_operations(pool, kind="obey", payloads=[("answer", 1), ("fail", "x")])
+    assert repr(run).startswith("<run of 2 operations (1 ok, 1 error) in 0.0")
+    assert repr(run).endswith("; the first error: ScriptedError('x')>")
+
+
 def test_what_the_pool_publishes_is_heard(pool: Rig) -> None:
     pool.submit(session="s").result()
     assert {"ready", "opened", "resolved"} <= {event.what for event in pool.events.since()}
@@ -131,6 +143,24 @@ def test_initialized_are_distinct_workers_that_are_at_an_operation_at_once(pool:
 def test_more_workers_than_there_can_be_are_waited_for_in_vain(pool: Rig) -> None:
     with pytest.raises(WaitTimeoutError, match=r"4 operations side by side .*: 3 were there"):
         wait_for_workers_initialized(pool, 4, timeout=2)
+
+
+def test_one_worker_at_two_operations_is_not_two(pool: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = wait_for_pool_ready(pool)
+    seen = pool.running
+    monkeypatch.setattr(pool, "running", lambda: tuple((one, op) for _, op in seen()))
+    with pytest.raises(WaitTimeoutError, match="some worker was at two of them"):
+        wait_for_workers_initialized(pool, 2, timeout=1)
+
+
+def test_a_pool_is_not_idle_while_a_worker_is_at_what_has_ended_for_its_client(
+    pool: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = iter([((Incarnation(7, 1, 7), 3),)] * 3)
+    monkeypatch.setattr(pool, "running", lambda: next(looks, ()))
+    pool.every(1.0, lambda: None)  # in virtual time nothing would happen meanwhile
+    wait_for_pool_idle(pool)
+    assert next(looks, None) is None
 
 
 def test_a_pool_that_never_starts_is_not_ready_and_says_why() -> None:

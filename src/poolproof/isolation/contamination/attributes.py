@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping
 from importlib import import_module
 from operator import is_
-from types import FunctionType, ModuleType
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, Final
 
 from poolproof.isolation.contamination.findings import Finding
@@ -84,6 +84,8 @@ def _is_its_own(module: str, name: str, old: object, new: object) -> bool:
         return True  # until 8.3 pytest hung its hooks for lost errors in anew for each phase of a test
     if old is _ABSENT and getattr(new, "__module__", None) == module:
         return True  # defined by the module, when it was first needed
+    if name.startswith("_") and old is None and isinstance(new, BuiltinFunctionType):
+        return True  # looked up by the module, when it was first needed: `random._sha512`, from 3.13 on
     is_state = not any(isinstance(value, FunctionType | type) or callable(value) for value in (old, new))
     return name.startswith("_") and is_state  # a counter, a cache
 
