@@ -192,6 +192,7 @@ def wait_for_session_affinity(pool: Rig, session: Hashable, *, times: int = 2, t
         except Exception as error:  # the session may be lost, and begin anew
             last = error
             seen.clear()
+            pool.pass_time(_PAUSE_S)
         binding = seen[-1] if seen else None
         if binding is not None and len(seen) >= times and len(set(seen[-times:])) == 1:
             return binding

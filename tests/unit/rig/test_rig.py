@@ -1,5 +1,6 @@
 """What a rig of layer 1 does: the same code stands on real pools, which the integration suite tries."""
 
+import itertools
 from collections.abc import Iterator
 from functools import cache
 
@@ -15,6 +16,7 @@ from poolproof.errors import (
 )
 from poolproof.rig import (
     PRESETS,
+    Binding,
     Incarnation,
     Rig,
     exhaust,
@@ -185,6 +187,18 @@ def test_idle_is_when_everything_has_ended(pool: Rig) -> None:
 
 def test_a_session_is_bound_where_its_operations_are_begun(pool: Rig) -> None:
     assert wait_for_session_affinity(pool, "s") == pool.binding("s")
+
+
+def test_a_session_that_is_somewhere_else_each_time_is_not_bound(pool: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    epochs = itertools.count()
+    monkeypatch.setattr(pool, "binding", lambda session: Binding(Incarnation(7, 1, 7), next(epochs)))
+    with pytest.raises(WaitTimeoutError, match=r"session 's' of .* in one place"):
+        wait_for_session_affinity(pool, "s", timeout=0.5)
+
+
+def test_a_session_is_bound_after_as_many_operations_in_one_place_as_are_asked_for(pool: Rig) -> None:
+    wait_for_session_affinity(pool, "s", times=5)
+    assert len(pool.operations) == 5
 
 
 def test_a_restart_is_over_when_others_answer_in_the_stead_of_the_lost(pool: Rig) -> None:
