@@ -93,8 +93,8 @@ class HungError(PoolproofError, TimeoutError):
         super().__init__(f"{what} hung for {within_s:g} s and was given up; it was in{where}")
 
 
-class HungTestError(PoolproofError, TimeoutError):
-    """A test exceeded its bound and was ended where it stood.
+class HungTestError(BaseException):
+    """A test exceeded its bound and was ended where it stood; no `Exception`, or whoever catches those would go on.
 
     Attributes:
         test: which test.

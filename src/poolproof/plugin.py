@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 
 from poolproof.config import Effective, load_config
-from poolproof.errors import IsolationError, UsageError
+from poolproof.errors import HungTestError, IsolationError, UsageError
 from poolproof.experiment import Proof, prove
 from poolproof.isolation import PoolTesting, Scene, isolated
 from poolproof.isolation.watchdog import watchdog
@@ -27,11 +27,13 @@ _MODES = pytest.StashKey[dict[str, Any]]()
 _RIGS = pytest.StashKey[list[Rig]]()
 _CONFIGS = pytest.StashKey[dict[int, Effective]]()
 _STDERR = pytest.StashKey[int]()
+_BOUND = pytest.StashKey[float]()
 
 _TIMEOUT_S: Final = 120.0
 _GRACE_S: Final = 60.0
 """How long after its bound a test's whole process is ended: longer than all bounds of its teardown together."""
 
+_WITH_PROCESSES: Final = frozenset({"pool_testing", "supervision_testing"})
 _LAST: Final = 10
 
 
@@ -73,6 +75,11 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[_SEED] = random.SystemRandom().getrandbits(32) if given == "random" else int(given)
     except ValueError:
         raise pytest.UsageError(f"--poolproof-seed={given}: expected a whole number, or random") from None
+    try:
+        config.stash[_BOUND] = float(config.getini("poolproof_timeout"))
+    except ValueError:
+        told = f"poolproof_timeout = {config.getini('poolproof_timeout')}: expected seconds, or 0 for any time"
+        raise pytest.UsageError(told) from None
     config.stash[_CONFIGS] = {}
     config.stash[_STDERR] = os.dup(2)  # before capturing begins: where the keeper says why it ended this process
 
@@ -127,15 +134,16 @@ def _poolproof_isolation(request: pytest.FixtureRequest) -> Iterator[None]:
     modes = node.stash[_MODES] = {}
     rigs: list[Rig] = []
     node.stash[_RIGS] = rigs
-    bound_s = float(request.config.getini("poolproof_timeout"))
+    bound_s = request.config.stash[_BOUND]
     with _told_plainly(), ExitStack() as stack:
         stack.callback(hear_of_rigs(rigs.append))
+        if bound_s and not wanted.keys().isdisjoint(_WITH_PROCESSES):
+            guardian().start(stderr_fd=request.config.stash[_STDERR])
+            guardian().arm(node.nodeid, bound_s, grace_s=_GRACE_S)
+            stack.callback(guardian().disarm)  # last of all: it has an eye on the teardown as well
         stack.enter_context(watchdog.over(node.nodeid, bound_s, partial(_describe, rigs)))
         for name, options in wanted.items():
             modes[name] = stack.enter_context(isolated(name, scene=scene, **options))
-        if bound_s and guardian().pid is not None:
-            guardian().arm(node.nodeid, bound_s, grace_s=_GRACE_S)
-            stack.callback(guardian().disarm)
         yield
 
 
@@ -144,7 +152,7 @@ def _told_plainly() -> Iterator[None]:
     """What the kit tells stands for itself: the kit's own frames above it would bury it."""
     try:
         yield
-    except (IsolationError, UsageError) as error:
+    except (IsolationError, UsageError, HungTestError) as error:
         raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
@@ -160,7 +168,15 @@ def _wanted(node: pytest.Item) -> dict[str, dict[str, Any]]:
 
 
 def _describe(rigs: list[Rig]) -> str:
-    return "\n".join(rig.describe(_LAST) for rig in rigs)
+    return "\n".join(map(_described, rigs))
+
+
+def _described(rig: Rig) -> str:
+    """A rig in words; a pool of the user's that cannot say what it is must not end the session."""
+    try:
+        return rig.describe(_LAST)
+    except Exception as error:
+        return f"{rig.name} could not be described: {type(error).__name__}: {error}"
 
 
 def _config_of(config: pytest.Config, layer: int) -> Effective:
@@ -213,7 +229,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         return
     report.sections.append(("poolproof", f"again with: --poolproof-seed={item.config.stash[_SEED]}"))
     for rig in item.stash[_RIGS]:
-        report.sections.append((f"pool {rig.name}", rig.describe(_LAST)))
+        report.sections.append((f"pool {rig.name}", _described(rig)))
 
 
 # --- layers and experiments -------------------------------------------------------------------------------------
@@ -222,6 +238,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 def _layer_of(node: pytest.Item) -> int:
     mark = node.get_closest_marker("layer")
     chosen: int | None = node.config.getoption("--layer")
+    if mark is not None and not mark.args:
+        raise UsageError(f"{node.nodeid}: @pytest.mark.layer takes the layers that the test is about: 1, 2 or 3")
     if mark is not None and chosen not in mark.args:
         return int(mark.args[0])
     return chosen or 2

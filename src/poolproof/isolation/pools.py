@@ -25,7 +25,7 @@ from poolproof.rig import (
 )
 from poolproof.rig.keeper import guardian
 from poolproof.rig.setup import rehearse
-from poolproof.waiting import EventStream, Publishes, translated
+from poolproof.waiting import EventStream, Publishes, translated, wait_for
 
 T = TypeVar("T")
 
@@ -75,8 +75,8 @@ class Options:
         found = []
         if self.layer not in (None, 1, 2, 3):
             found.append(f"layer = {self.layer!r}: expected 1, 2 or 3")
-        if not 0 <= self.sample_s < 3600:
-            found.append(f"sample_s = {self.sample_s!r}: expected seconds, 0 for none in between")
+        if not _is_interval(self.sample_s):
+            found.append(f"sample_s = {self.sample_s!r}: expected seconds, 0.001 or more; 0 for none in between")
         if self.preset == "failing-to-start" and self.warm:
             found.append("preset = 'failing-to-start' never gets warm: say warm=False")
         if not self.warm and self.verify_sessions and self.preset == "failing-to-start":
@@ -96,6 +96,10 @@ class Options:
         """What of them is for the detection of contamination."""
         watch = contamination.KINDS if self.watch is None else self.watch
         return contamination.Options(watch=watch, ignore=self.ignore, settle_s=self.settle_s)
+
+
+def _is_interval(value: object) -> bool:
+    return isinstance(value, int | float) and (value == 0 or 0.001 <= value < 3600)
 
 
 class PoolTesting:
@@ -197,6 +201,9 @@ def enter(scene: Scene, options: Options) -> PoolTesting:
     with scene.stage("supervision_testing"):
         supervised = supervision.enter(scene, supervision.Options())
     context = PoolTesting(scene, config, detection)
+    scene.teardown.push(
+        "hearing its events", lambda: [f"a subscriber of the events raised {it!r}" for it in context.events.raised]
+    )
     if options.opens:
         _open(scene, options, layer, context, supervised)
     return context
@@ -224,6 +231,9 @@ def _open(
         scene.teardown.push("closing the pool", lambda: _leave(block, pool))
         pool.subscribe(context.events.publish)
     if pool.layer != 1:
+        folder = pool.records.parent
+        guardian().add_folder(folder)  # it removes it where this process dies
+        scene.teardown.push("keeping its folder", lambda: guardian().remove_folder(folder))
         with scene.stage("watching its workers"):
             supervised.monitor(pool.records, pool.events)
     sticky = options.verify_sessions and pool.claims.made("keeps-sessions-sticky") == "promised"
@@ -233,6 +243,7 @@ def _open(
         if sticky:
             with scene.stage("verifying its sessions"):
                 _try_sessions(pool)
+    wait_for(lambda: not pool.pending, timeout=bounds.open_s, on=pool, what="the end of what warmed it")
     pool.begin_anew()
     if sticky:
         scene.teardown.push("verifying the sessions of the test", lambda: _verify(pool))
@@ -264,7 +275,9 @@ def _try_sessions(pool: Rig) -> None:
 def _verify(pool: Rig) -> list[str]:
     """What is wrong with the sessions of the test; those whose worker died may have gone on afresh."""
     try:
-        verify_session_affinity(pool, excuse_deaths=True)
+        # One whose operations were all refused has no record, and nothing to be verified.
+        begun = [session for session in pool.sessions if pool.binding(session) is not None]
+        verify_session_affinity(pool, begun, excuse_deaths=True)
     except AffinityError as error:
         return list(error.problems)
     except EvidenceError:  # the test used none, or each only once: there is nothing to be told

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from poolproof.errors import HungTestError
+
 Undo = Callable[[], Iterable[str] | None]
 """One step: undoes something, and tells what is wrong, if anything is."""
 
@@ -51,12 +53,12 @@ class Teardown:
                 what they undo nobody else does; what was wrong is a note to it.
         """
         problems: list[str] = []
-        interrupts: list[KeyboardInterrupt] = []
+        interrupts: list[BaseException] = []
         while self._steps:
             step = self._steps.pop()
             try:
                 problems += _within(step, interrupts) if step.bound_s else _listed(step.undo())
-            except KeyboardInterrupt as interrupt:
+            except (KeyboardInterrupt, HungTestError) as interrupt:
                 interrupts.append(interrupt)
                 problems.append(f"{step.name} was interrupted")
             except BaseException as error:  # whatever it is (`pytest.fail` is no Exception), the next step runs
@@ -68,7 +70,7 @@ class Teardown:
         return problems
 
 
-def _within(step: _Step, interrupts: list[KeyboardInterrupt]) -> list[str]:
+def _within(step: _Step, interrupts: list[BaseException]) -> list[str]:
     """Carry out a step in a thread of its own; nothing is waited for longer than its bound."""
     told: list[str] = []
     raised: list[BaseException] = []
@@ -89,7 +91,7 @@ def _within(step: _Step, interrupts: list[KeyboardInterrupt]) -> list[str]:
     while thread.is_alive() and (remaining := deadline - time.monotonic()) > 0:
         try:
             thread.join(remaining)
-        except KeyboardInterrupt as interrupt:
+        except (KeyboardInterrupt, HungTestError) as interrupt:
             interrupts.append(interrupt)
     if thread.is_alive():
         frame = sys._current_frames().get(thread.ident or 0)

@@ -18,9 +18,11 @@ from types import FrameType
 from typing import Final
 
 from poolproof.errors import HungTestError
+from poolproof.waiting import bounded
 
 SIGNAL: Final = signal.SIGRTMIN + 11
 _FRAMES: Final = 12
+_DESCRIBED_S: Final = 5.0
 
 
 @dataclass(slots=True)
@@ -78,13 +80,17 @@ class Watchdog:
                 if (left_s := bound.due - time.monotonic()) > 0:
                     self._changed.wait(left_s)
                     continue
-                bound.told = _stacks() + self._state(bound)
-                signal.pthread_kill(threading.main_thread().ident or 0, SIGNAL)
+            # Not under the lock: what describes a pool may want one that the test hangs with.
+            told = _stacks() + self._state(bound)
+            with self._changed:
+                if self._bound is bound:
+                    bound.told = told
+                    signal.pthread_kill(threading.main_thread().ident or 0, SIGNAL)
 
     @staticmethod
     def _state(bound: _Bound) -> str:
         try:
-            return bound.describe()
+            return bounded(bound.describe, _DESCRIBED_S, "telling the state of its pools")
         except Exception as error:
             return f"the state of its pools could not be told: {type(error).__name__}: {error}"
 

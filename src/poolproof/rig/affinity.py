@@ -66,11 +66,13 @@ def verify_session_affinity(
     asked = {it.op: it.session for it in pool.operations if it.session is not None}
     ops = found.op.tolist()
     problems: list[str] = []
+    unknown: list[str] = []
     stays: dict[Hashable, tuple[Stay, ...]] = {}
     for session in wanted:
         rows = np.array([row for row, op in enumerate(ops) if asked.get(op, _NOBODY) == session], dtype=np.int64)
         if not len(rows):
-            raise EvidenceError(f"no worker has a record of any operation of session {session!r}: nothing can be told")
+            unknown.append(f"no worker has a record of any operation of session {session!r}: nothing can be told")
+            continue
         token = pool.token(session)
         for row in rows[found.session[rows] != token]:
             owner = next((key for key in pool.sessions if pool.token(key) == found.session[row]), "nobody known")
@@ -78,23 +80,25 @@ def verify_session_affinity(
                 f"operation {ops[row]} of session {session!r} found the state of {owner!r} in pid {found.pid[row]}"
             )
         stays[session] = _stays(session, rows, found, problems)
-    if all(len(it) == 1 and it[0].operations < 2 for it in stays.values()):
-        raise EvidenceError("no session has more than one operation on record: whether they stay cannot be told")
     changes = sum(len(it) - 1 for it in stays.values())
     living = set(pool.workers())
-    excused = sum(
-        sum(excuse_deaths and a.worker not in living for a, _ in pairwise(many)) + pool.closings(session)
-        for session, many in stays.items()
-    )
-    if changes > moves + excused:
+    unexcused = 0
+    for session, many in stays.items():  # one by one: what one session was allowed is no excuse for another
+        deaths = sum(excuse_deaths and a.worker not in living for a, _ in pairwise(many))
+        unexcused += max(0, len(many) - 1 - deaths - pool.closings(session))
+    if unexcused > moves:
         told = [
             f"{session!r} went from {a.worker} (epoch {a.epoch:x}, {a.operations} operations) to {b.worker}"
             for session, many in stays.items()
             for a, b in pairwise(many)
         ]
-        problems.append(f"{changes} changes of epoch, {moves + excused} allowed: {'; '.join(told[:5])}")
+        problems.append(f"{unexcused} changes of epoch, {moves} allowed: {'; '.join(told[:5])}")
     if problems:
         raise AffinityError(problems)
+    if unknown:
+        raise EvidenceError(unknown[0])
+    if all(len(it) == 1 and it[0].operations < 2 for it in stays.values()):
+        raise EvidenceError("no session has more than one operation on record: whether they stay cannot be told")
     return AffinityReport(stays=stays, moves=changes)
 
 

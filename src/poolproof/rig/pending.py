@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import Callable, Generator, Hashable
-from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, Literal
+from concurrent.futures import CancelledError, Future
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from poolproof.errors import WaitTimeoutError, WrongResultError
+from poolproof.waiting import wait_for
 
 if TYPE_CHECKING:
     from poolproof.rig.rig import Rig
+
+_COUNTED_S: Final = 10.0
 
 End = Literal["", "ok", "wrong", "error", "cancelled", "rejected"]
 
@@ -98,6 +101,11 @@ class Pending:
             raise WaitTimeoutError(
                 f"the end of {self.describe()}", timeout, f"the state then: {self._rig.state()}", None, ()
             ) from error
+        except CancelledError:
+            pass  # that is an end too
+        # A future wakes whoever waits for it before its callbacks run: so that what is counted by then is counted.
+        if not self.end:
+            wait_for(lambda: self.end, timeout=_COUNTED_S, on=self._rig, what=f"the count of {self.describe()}")
 
     def wrong(self, answer: Any) -> str | None:
         """What is wrong with an answer; None where it is right."""
@@ -105,7 +113,11 @@ class Pending:
             return f"it was answered with {answer!r:.200}, which no worker of the kit's returns"
         if answer[0] != self.op:
             return f"it was given the result of operation {answer[0]}"
-        if self._verify is not None and not self._verify(self.payload, answer[1]):
+        try:
+            is_right = self._verify is None or self._verify(self.payload, answer[1])
+        except Exception as error:  # the user's own; nobody hears what it raises in a callback of a future
+            return f"its verification raised {error!r:.200}"
+        if not is_right:
             return f"the payload {self.payload!r:.200} does not give {answer[1]!r:.200}"
         return None
 

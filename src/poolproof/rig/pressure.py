@@ -8,7 +8,13 @@ from poolproof.errors import EvidenceError, UsageError
 from poolproof.rig.pending import Pending
 from poolproof.rig.rig import Rig
 from poolproof.rig.values import Incarnation, PoolState
-from poolproof.rig.waits import Held, synchronize_pool_operations, wait_for_pool_condition, wait_for_pool_idle
+from poolproof.rig.waits import (
+    Held,
+    synchronize_pool_operations,
+    wait_for_pool_condition,
+    wait_for_pool_idle,
+    wait_for_workers_initialized,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +94,7 @@ def grow_pool(pool: Rig, to: int, *, timeout: float = 30.0) -> tuple[Incarnation
     Raises:
         WaitTimeoutError: it did not grow so far.
     """
-    with synchronize_pool_operations(pool, to, timeout=timeout) as held:
-        return tuple(dict.fromkeys(held.workers))
+    return wait_for_workers_initialized(pool, to, timeout=timeout)
 
 
 def shrink_pool(pool: Rig, to: int, *, timeout: float = 30.0) -> tuple[Incarnation, ...]:

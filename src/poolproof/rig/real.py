@@ -223,11 +223,17 @@ class RealStand:
         return repr(self.pool)
 
     def close(self, *, cancel: bool = False) -> None:
+        wrong: list[Exception] = []
         for failure, timer in self._lasting:
             timer.cancel()
-            failure.heal()  # a pool may wait for a worker that is stopped
+            try:
+                failure.heal()  # a pool may wait for a worker that is stopped
+            except Exception as error:  # the others are to be healed, and the pool to be closed, all the same
+                wrong.append(error)
         self.pool.close(cancel=cancel)
         self._has_ended = True
+        if wrong:
+            raise wrong[0]
 
     def forget(self) -> None:
         """Remove the folder; what the records tell is still known."""

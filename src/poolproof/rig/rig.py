@@ -30,6 +30,8 @@ from poolproof.rig.values import Binding, Incarnation, PoolState, Usage
 from poolproof.waiting import Event, EventStream
 
 _UNSET: Final[Any] = object()
+_APART: Final = 1_000_003
+"""Keeps the victims of one rig's seed apart from those of the next."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -475,7 +477,7 @@ class Rig:
         Raises:
             BlastRadiusError: it would harm more than the limits allow; nothing was harmed.
         """
-        failure = self._stand.inject(spec, seed)
+        failure = self._stand.inject(spec, self.order.seed * _APART + seed)
         for victim in failure.victims:
             self.events.publish(
                 Event(

@@ -18,6 +18,7 @@ from poolproof import processes
 from poolproof.config import Effective, load_config
 from poolproof.errors import HungError, IsolationError, TargetError, UsageError
 from poolproof.faults import Ledger
+from poolproof.lab.sweep import cleans_up
 from poolproof.plan import Limits, Target, Workload
 from poolproof.pools import BUNDLED, CORES, Pool, assemble, build, find_target
 from poolproof.references import importable
@@ -26,6 +27,7 @@ from poolproof.rig.real import RealStand, own_folder
 from poolproof.rig.rig import Order, Rig, Work
 from poolproof.rig.simulated import SimulatedStand
 from poolproof.rig.stand import Stand
+from poolproof.rig.values import Incarnation
 from poolproof.waiting import Event, Publishes, bounded, translated
 from poolproof.workloads import choose, load_workload, reference
 
@@ -212,6 +214,7 @@ def _problems(
 def _open(order: Order, layer: int, workload: str | None, effective: Effective) -> Rig:
     config, target, workers, preset = effective.config, order.target, order.workers, order.preset
     wanted, work, not_the_best = _workload(layer, workload, effective)
+    found_at = importable(work.in_workers or reference(wanted))  # before there is anything that would have to be ended
     limits = msgspec.convert(msgspec.to_builtins(config.limits), Limits)
     given = {**preset.options, **order.options}
     stand: Stand
@@ -242,11 +245,10 @@ def _open(order: Order, layer: int, workload: str | None, effective: Effective) 
         try:
             stand = RealStand(make, folder, order.ledger, limits)
         except BaseException:
-            end(it for it in processes.offspring(os.getpid()).values() if it.identity not in before)
+            end(it for it in processes.offspring(os.getpid()).values() if it.identity not in before and not _stays(it))
             shutil.rmtree(folder, ignore_errors=True)
             raise
     name = order.name
-    found_at = importable(work.in_workers or reference(wanted))
     rig = Rig(order, stand, Work(kinds=work.kinds, reference=found_at, records=records), layer=layer)
     if isinstance(stand.pool, Publishes):
         stand.pool.subscribe(lambda event: rig.events.publish(translated(event, name)))
@@ -255,10 +257,19 @@ def _open(order: Order, layer: int, workload: str | None, effective: Effective) 
     return rig
 
 
+def _stays(process: processes.Process) -> bool:
+    """Whether a process is one that multiprocessing starts once, whoever needs it first."""
+    return cleans_up(process) or "multiprocessing.forkserver" in processes.command_line(process.pid)
+
+
 def _take_down(rig: Rig, bound_s: float) -> None:
     """Close the pool, in a thread of its own that is given up where it hangs; then nothing of it may be left."""
-    workers = rig.workers() if rig.layer != 1 and not rig.claims.in_process else ()
     problems = []
+    workers: tuple[Incarnation, ...] = ()
+    try:
+        workers = rig.workers() if rig.layer != 1 and not rig.claims.in_process else ()
+    except Exception as error:  # no descriptor is left to look with, say: it is closed all the same
+        problems.append(f"the workers of {rig.name} could not be told: {type(error).__name__}: {error}")
     try:
         if rig.is_virtual:
             rig.close()
@@ -278,7 +289,10 @@ def _take_down(rig: Rig, bound_s: float) -> None:
         handle.close()
     problems += [f"worker pid {it.pid} of the pool {rig.name} outlived its close by {_OUTLIVE_S:g} s" for it in alive]
     end(alive)
-    rig.forget()
+    try:
+        rig.forget()
+    except Exception as error:
+        problems.append(f"the records of {rig.name} could not be put away: {type(error).__name__}: {error}")
     if problems:
         raise IsolationError("", problems)
 

@@ -29,7 +29,7 @@ class Held:
 
     Attributes:
         operations: each of them.
-        workers: who is at each, in the same order.
+        workers: who is at them, as far as records tell.
     """
 
     operations: tuple[Pending, ...]

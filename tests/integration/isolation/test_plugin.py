@@ -242,27 +242,82 @@ def test_what_a_test_leaves_behind_fails_it_by_name(run: Run) -> None:
     assert "_poolproof_isolation" not in told(result)  # none of the kit's own frames
 
 
-def test_a_session_that_moved_without_need_fails_the_test(run: Run) -> None:
-    result = run(
-        """
-        @pytest.mark.isolation("pool_testing", workers=2, options={"affinity": "hint"})
-        def test_it(pool):
-            pool.touch(session="s").result()
-            home = pool.binding("s").incarnation
-            with synchronize_pool_operations(pool, 1) as held:
-                while held.workers[0] != home:  # until its own worker is the one that is busy
-                    held.release()
-                    break
-                pool.touch(session="s").result()
-                pool.touch(session="s").result()
-            with synchronize_pool_operations(pool, 1):
-                for _ in range(4):
-                    pool.touch(session="s").result()
-        """
+FORGETFUL = """
+from poolproof import Claim, Claims
+
+class Forgetful:
+    claims = Claims(
+        promises={"keeps-sessions-sticky": Claim(made="promised", source="here")}, in_process=True, sessions_end=False
     )
-    outcomes = result.parseoutcomes()
-    assert outcomes.get("passed") == 1
-    assert ("errors" in outcomes) == ("changes of epoch, 0 allowed" in told(result))
+    forgets = refuses = False
+
+    def __init__(self, workers):
+        self.threads, self.states = ThreadPoolExecutor(workers), {}
+
+    def submit(self, operation):
+        if self.refuses:
+            raise RuntimeError("no more")
+        if operation.session is None:
+            return self.threads.submit(operation.call)
+        state = {} if self.forgets else self.states.setdefault(operation.session, {})
+        return self.threads.submit(operation.call, state)
+
+    def close(self, *, cancel=False):
+        self.threads.shutdown()
+
+forgetful = pytest.mark.isolation("pool_testing", target=Forgetful, workers=1)
+"""
+
+
+def test_sessions_that_lose_their_state_without_need_fail_the_test(run: Run) -> None:
+    result = run(
+        FORGETFUL
+        + """
+@forgetful
+def test_that_keeps_them(pool):
+    for _ in range(3):
+        pool.touch(session="s").result()
+
+@forgetful
+def test_that_does_not(pool):
+    pool.pool.forgets = True
+    for _ in range(3):
+        pool.touch(session="s").result()
+
+@forgetful
+def test_that_does_not_and_is_refused(pool):
+    pool.pool.forgets = True
+    for _ in range(3):
+        pool.touch(session="s").result()
+    pool.pool.refuses = True
+    with pytest.raises(RuntimeError):
+        pool.touch(session="refused")
+
+@pytest.mark.isolation("pool_testing", target=Forgetful, workers=1, verify_sessions=False)
+def test_that_need_not(pool):
+    pool.pool.forgets = True
+    for _ in range(3):
+        pool.touch(session="s").result()
+"""
+    )
+    result.assert_outcomes(passed=4, errors=2)
+    for name in ("test_that_does_not", "test_that_does_not_and_is_refused"):
+        result.stdout.fnmatch_lines([f"test_it.py::{name}:", "  - 2 changes of epoch, 0 allowed: 's' went from *"])
+
+
+def test_a_pool_whose_sessions_move_from_the_beginning_is_not_set_up(run: Run) -> None:
+    result = run(
+        FORGETFUL
+        + """
+class Never(Forgetful):
+    forgets = True
+
+@pytest.mark.isolation("pool_testing", target=Never, workers=1)
+def test_it(pool): ...
+"""
+    )
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*at the stage 'verifying its sessions': 2 changes of epoch, 0 allowed*"])
 
 
 # --- what hangs, fails and is run again -----------------------------------------------------------------------------
@@ -290,6 +345,41 @@ def test_a_test_that_hangs_is_ended_with_its_stacks_and_its_pool_and_the_next_on
             "*layer 2: 0 pending*",
         ]
     )
+
+
+def test_a_test_that_catches_every_exception_is_ended_all_the_same(run: Run) -> None:
+    result = run(
+        """
+        @pytest.mark.isolation("pool_testing", workers=1)
+        def test_that_hangs(pool):
+            while True:
+                try:
+                    pool.submit("obey", ("wait", 0.2, 1)).result()
+                except Exception:
+                    pass
+        """,
+        ini="poolproof_timeout = 2",
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*HungTestError: test_it.py::test_that_hangs was still running after 2 s*"])
+
+
+def test_a_pool_that_cannot_say_what_it_is_ends_no_session(run: Run) -> None:
+    result = run(
+        """
+        class Speechless(ThreadPoolExecutor):
+            def __repr__(self):
+                raise RuntimeError("no words")
+
+        @pytest.mark.isolation("pool_testing", target=Speechless, workers=1)
+        def test_that_fails(pool):
+            assert False
+
+        def test_the_next(): ...
+        """
+    )
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["pool-1 could not be described: RuntimeError: no words"])
 
 
 def test_a_failed_test_tells_its_seed_its_pool_its_events_and_its_last_operations(run: Run) -> None:
@@ -333,9 +423,11 @@ def test_a_seed_at_random_is_told_and_the_same_for_all_workers_of_xdist(run: Run
     assert len(set(re.findall(r"again with: --poolproof-seed=(\\d+)".replace("\\\\", "\\"), told(result)))) == 1
 
 
-def test_a_seed_that_is_none_is_refused(run: Run) -> None:
+def test_settings_that_make_no_sense_are_refused(run: Run) -> None:
     result = run("def test_it(): ...", "--poolproof-seed=soon")
     assert "--poolproof-seed=soon: expected a whole number, or random" in told(result)
+    result = run("def test_it(): ...", ini="poolproof_timeout = soon")
+    assert "poolproof_timeout = soon: expected seconds, or 0 for any time" in told(result)
 
 
 def test_a_test_that_is_run_again_gets_a_fresh_pool(run: Run) -> None:

@@ -65,6 +65,23 @@ def test_a_session_that_was_closed_may_begin_anew() -> None:
     assert verified(pool).moves == 1
 
 
+def test_the_closing_of_one_session_excuses_no_other() -> None:
+    pool = stayed().begun("t", A, 9, 1).begun("t", A, 10, 1)
+    pool.closed["s"] = 1
+    assert "1 changes of epoch, 0 allowed" in problem(pool)
+
+
+def test_a_closing_after_which_nothing_came_excuses_nothing() -> None:
+    pool = stayed().begun("s", A, 8, 1).begun("s", A, 9, 1)
+    pool.closed["s"] = 1
+    assert "1 changes of epoch, 0 allowed" in problem(pool)
+
+
+def test_what_is_wrong_is_told_although_of_another_session_nothing_can_be() -> None:
+    pool = stayed().begun("s", B, 8, 1)
+    assert "1 changes of epoch, 0 allowed" in problem(pool, sessions=["u", "s"])
+
+
 def test_one_epoch_in_two_workers_is_told() -> None:
     told = problem(Recorded().begun("s", A, 7, 1).begun("s", B, 7, 2))
     assert told == "session 's': epoch 7 was served by pid 11 and by pid 12"

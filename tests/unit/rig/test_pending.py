@@ -28,5 +28,12 @@ def test_a_result_that_does_not_verify_is_told_with_its_payload() -> None:
     assert pending(lambda payload, result: payload == result).wrong((3, 8)) == "the payload 7 does not give 8"
 
 
+def test_a_verification_that_raises_is_told() -> None:
+    def fail(payload: object, result: object) -> bool:
+        raise KeyError("no such label")
+
+    assert pending(fail).wrong((3, 8)) == "its verification raised KeyError('no such label')"
+
+
 def test_it_reads_as_what_it_is() -> None:
     assert repr(pending()) == "<operation 3 (predict of session 's'): pending>"

@@ -27,7 +27,7 @@ def pids() -> frozenset[int]:
 
 def is_own(command: str) -> bool:
     """Whether a process is the keeper of a run of the kit: it ends by itself once it has swept what it ran."""
-    return f"{boot.__file__} keeper" in command
+    return f"{boot.__file__} keeper" in command or f"{boot.__file__} guard" in command
 
 
 def descriptors() -> frozenset[int]:
