@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from functools import cache
 from pathlib import Path
 
@@ -108,7 +108,7 @@ def test_what_has_returned_is_counted(pool: Rig) -> None:
 
 
 def nothing() -> Executor:
-    return ThreadPoolExecutor(1)
+    return ProcessPoolExecutor(1)  # which starts no process before it is given work
 
 
 def test_a_zombie_is_not_among_the_living(tmp_path: Path, ledger: Kept) -> None:
