@@ -2,7 +2,6 @@
 
 import contextlib
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,18 +12,9 @@ from poolproof.errors import UsageError
 from poolproof.isolation import disposition
 from poolproof.isolation.scene import Scene
 from poolproof.rig import Rig, hear_of_rigs
-from poolproof.waiting import Event, EventStream, Publishes
+from poolproof.waiting import Event, EventStream, Publishes, translated
 
-_NS: Final = 1_000_000_000
 _BOUND_S: Final = 5.0
-
-_streams: tuple[EventStream, ...] = ()
-"""Replaced as a whole, never changed: pools publish from threads of theirs."""
-
-
-def current_streams() -> tuple[EventStream, ...]:
-    """The streams of the modes that are entered now, the outermost first: whoever publishes for a test tells each."""
-    return _streams
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +32,7 @@ class Routing:
     Every pool that the kit sets up meanwhile is attached by itself; others are by `attach`.
 
     Attributes:
-        events: the stream of all that the attached sources publish, and that is published to `current_streams`.
+        events: the stream of all that the attached sources publish; every rig of the test is one.
     """
 
     def __init__(self, around: "Routing | None" = None) -> None:
@@ -156,21 +146,9 @@ def enter(scene: Scene, options: Options) -> Routing:
     around = scene.outer.get("signal_routing")
     routing = Routing(around if isinstance(around, Routing) else None)
     scene.teardown.push("asking subscribers", routing.complaints)
-    scene.teardown.push("leaving the streams", lambda: _leave(routing.events))
-    _enter(routing.events)
     scene.teardown.push("hearing of no more pools", hear_of_rigs(routing.hear))
     scene.teardown.push("detaching sources", routing.detach_all, bound_s=_BOUND_S)
     return routing
-
-
-def _enter(stream: EventStream) -> None:
-    global _streams
-    _streams = (*_streams, stream)
-
-
-def _leave(stream: EventStream) -> None:
-    global _streams
-    _streams = tuple(one for one in _streams if one is not stream)
 
 
 def subscribe_from_the_beginning(stream: EventStream, callback: Callable[[Event], object]) -> Callable[[], None]:
@@ -203,42 +181,6 @@ def subscribe_from_the_beginning(stream: EventStream, callback: Callable[[Event]
     unsubscribe = stream.subscribe(pull)
     pull()
     return unsubscribe
-
-
-_WHO: Final = {"worker": "worker", "session": "key", "operation": "operation", "process": "worker"}
-
-
-def translated(event: Any, source: str) -> Event:
-    """An event of a foreign kind as one of the kit's, by the attributes that it has.
-
-    Args:
-        event: `at_ns` or `at_s` tell when (now, without them); `subject`, `what`, `pid` and `detail` are taken as they
-            are; who it is about tells the attribute that fits the subject (`worker`, `key`, `operation`), or `who`.
-        source: its name, for an event that does not tell it.
-    """
-    if isinstance(event, Event):
-        return event
-    at_ns = getattr(event, "at_ns", None)
-    if at_ns is None:
-        at_s = getattr(event, "at_s", None)
-        at_ns = time.monotonic_ns() if at_s is None else round(float(at_s) * _NS)
-    subject = str(getattr(event, "subject", "") or "pool")
-    who = getattr(event, "who", None)
-    if who is None and subject in _WHO:
-        who = getattr(event, _WHO[subject], None)
-    elif who is None and subject != "pool":
-        who = next((it for name in ("key", "operation", "worker") if (it := getattr(event, name, None))), None)
-    if who == 0 and subject in ("worker", "operation", "process"):
-        who = None  # a number that stands for none
-    return Event(
-        at_ns=int(at_ns),
-        source=str(getattr(event, "source", "") or source),
-        subject=subject,
-        what=str(getattr(event, "what", None) or event),
-        who=who,
-        pid=getattr(event, "pid", None),
-        detail=str(getattr(event, "detail", "") or ""),
-    )
 
 
 def _name_of(source: object) -> str:

@@ -131,24 +131,37 @@ class EventStream:
         return self._count - len(self._events)
 
 
+_WHO: Final = {"worker": "worker", "session": "key", "operation": "operation", "process": "worker"}
+
+
 def translated(event: Any, source: str) -> Event:
-    """An event as another package publishes it, by the names that its attributes share with `Event`'s.
+    """An event of a foreign kind as one of the kit's, by the attributes that it has.
 
     Args:
-        event: anything with `subject` and `what`; a moment as `at_ns` or `at_s`; and perhaps `worker`, `key`,
-            `operation`, `pid`, `detail`.
-        source: who published it.
+        event: `at_ns` or `at_s` tell when (now, without them); `subject`, `what`, `pid` and `detail` are taken as they
+            are; who it is about tells the attribute that fits the subject (`worker`, `key`, `operation`), or `who`.
+        source: its name, for an event that does not tell it.
     """
     if isinstance(event, Event):
         return event
-    at_s = getattr(event, "at_s", None)
-    whose = {"worker": "worker", "session": "key", "operation": "operation"}.get(getattr(event, "subject", ""), "who")
+    at_ns = getattr(event, "at_ns", None)
+    if at_ns is None:
+        at_s = getattr(event, "at_s", None)
+        at_ns = time.monotonic_ns() if at_s is None else round(float(at_s) * 1e9)
+    subject = str(getattr(event, "subject", "") or "pool")
+    who = getattr(event, "who", None)
+    if who is None and subject in _WHO:
+        who = getattr(event, _WHO[subject], None)
+    elif who is None and subject != "pool":
+        who = next((it for name in ("key", "operation", "worker") if (it := getattr(event, name, None))), None)
+    if who == 0 and subject in ("worker", "operation", "process"):
+        who = None  # a number that stands for none
     return Event(
-        at_ns=time.monotonic_ns() if at_s is None else round(at_s * 1e9),
-        source=source,
-        subject=str(getattr(event, "subject", "pool")),
-        what=str(getattr(event, "what", event)),
-        who=getattr(event, whose, None),
+        at_ns=int(at_ns),
+        source=str(getattr(event, "source", "") or source),
+        subject=subject,
+        what=str(getattr(event, "what", None) or event),
+        who=who,
         pid=getattr(event, "pid", None),
-        detail=str(getattr(event, "detail", "")),
+        detail=str(getattr(event, "detail", "") or ""),
     )

@@ -229,6 +229,27 @@ def test_a_pool_whose_close_hangs_is_given_up_with_its_stack_and_the_next_test_r
     result.stdout.fnmatch_lines(["*closing the pool * hung for 4 s and was given up; it was in", "*in shutdown"])
 
 
+def test_workers_that_outlive_the_close_of_their_pool_are_told_and_ended(run: Run) -> None:
+    result = run(
+        """
+        seen = []
+
+        class Leaves(ProcessPoolExecutor):
+            def shutdown(self, wait=True, *, cancel_futures=False):
+                pass
+
+        @pytest.mark.isolation("pool_testing", target=Leaves, workers=1, watch=("zombies",))
+        def test_it(pool, pool_testing):
+            seen.extend(pool_testing.workers)
+
+        def test_the_next():
+            assert seen and not any(os.path.exists(f"/proc/{worker.pid}") for worker in seen)
+        """
+    )
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["*worker pid * of the pool pool-1 outlived its close by 2 s"])
+
+
 def test_what_a_test_leaves_behind_fails_it_by_name(run: Run) -> None:
     result = run(
         """

@@ -14,9 +14,9 @@ import pytest
 
 from poolproof.errors import IsolationError, UsageError
 from poolproof.isolation import Scene, disposition, isolated, scene_of
-from poolproof.isolation.signals import Routing, current_streams, subscribe_from_the_beginning, translated
+from poolproof.isolation.signals import Routing, subscribe_from_the_beginning
 from poolproof.rig import setup_isolated_pool, wait_for_pool_ready
-from poolproof.waiting import Event, EventStream
+from poolproof.waiting import Event, EventStream, translated
 from sessionpool.events import Event as PoolEvent
 
 READY = Event(at_ns=1, source="pool", subject="worker", what="ready", who=1)
@@ -57,15 +57,6 @@ class Source:
 
 
 # --- events ---------------------------------------------------------------------------------------------------------
-
-
-def test_the_streams_of_a_test_are_found_while_it_runs(scene: Scene) -> None:
-    assert current_streams() == ()
-    with isolated("signal_routing", scene=scene) as outer:
-        with isolated("signal_routing", scene=scene) as inner:
-            assert current_streams() == (outer.events, inner.events)
-        assert current_streams() == (outer.events,)
-    assert current_streams() == ()
 
 
 def test_an_attached_source_is_heard(routing: Routing) -> None:
