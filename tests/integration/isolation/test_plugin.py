@@ -75,12 +75,22 @@ def test_a_pool_that_the_test_opened_by_itself_is_adopted_heard_and_closed(run: 
             assert mine.submit(os.getpid).result() != os.getpid()
             assert "ready" in {event.what for event in pool_testing.events.since()}
 
+        ended = []
+
+        @pytest.mark.isolation("pool_testing", opens=False)
+        def test_its_end(pool_testing):
+            pool_testing.adopt(object(), close=lambda: ended.append(1))
+            assert not ended
+
+        def test_that_it_was_ended():
+            assert ended == [1]
+
         @pytest.mark.isolation("pool_testing", opens=False)
         def test_that_there_is_none_else(pool):
             pass
         """
     )
-    result.assert_outcomes(passed=1, errors=1)
+    result.assert_outcomes(passed=3, errors=1)
     assert "opens=False: the test opens its pools by itself, and adopts them" in told(result)
 
 
@@ -248,6 +258,32 @@ def test_workers_that_outlive_the_close_of_their_pool_are_told_and_ended(run: Ru
     )
     result.assert_outcomes(passed=2, errors=1)
     result.stdout.fnmatch_lines(["*worker pid * of the pool pool-1 outlived its close by 2 s"])
+
+
+def test_what_a_subscriber_raises_fails_the_test(run: Run) -> None:
+    result = run(
+        """
+        def fail(event):
+            raise ValueError(f"not {event.what}")
+
+        @pytest.mark.isolation("pool_testing", workers=1)
+        def test_pools(pool):
+            pool.subscribe(lambda event: fail(event) if event.what == "ended" else None)
+            pool.touch().result()
+
+        @pytest.mark.isolation("pool_testing", workers=1)
+        def test_modes(pool, pool_testing):
+            pool_testing.events.subscribe(lambda event: fail(event) if event.what == "ended" else None)
+            pool.touch().result()
+        """
+    )
+    result.assert_outcomes(passed=2, errors=2)
+    result.stdout.fnmatch_lines(
+        [
+            "  - a subscriber of pool-1's events raised ValueError('not ended')",
+            "  - a subscriber of the events raised ValueError('not ended')",
+        ]
+    )
 
 
 def test_what_a_test_leaves_behind_fails_it_by_name(run: Run) -> None:
@@ -438,10 +474,10 @@ def test_a_seed_at_random_is_told_and_the_same_for_all_workers_of_xdist(run: Run
         """,
         "--poolproof-seed=random",
         "-n2",
-        "--dist=loadscope",
+        "--dist=each",
     )
-    result.assert_outcomes(failed=4)
-    assert len(set(re.findall(r"again with: --poolproof-seed=(\\d+)".replace("\\\\", "\\"), told(result)))) == 1
+    result.assert_outcomes(failed=8)
+    assert len(set(re.findall(r"again with: --poolproof-seed=(\d+)", told(result)))) == 1
 
 
 def test_settings_that_make_no_sense_are_refused(run: Run) -> None:
