@@ -38,6 +38,10 @@ kept = []
 looks = pytest.mark.isolation("contamination_detection", settle_s=0.1)
 
 @looks
+def test_tmp_path(tmp_path):
+    (tmp_path / "here").write_text("no offence: pytest's own folder, made for the first test that asks for it")
+
+@looks
 def test_thread():
     threading.Thread(target=threading.Event().wait, daemon=True, name="leaky").start()
 

@@ -1,6 +1,7 @@
 """The plugin as its users meet it: a test file, run by pytest in a process of its own."""
 
 import re
+import signal
 from pathlib import Path
 from textwrap import dedent
 
@@ -402,6 +403,25 @@ def test_a_test_that_hangs_is_ended_with_its_stacks_and_its_pool_and_the_next_on
             "*layer 2: 0 pending*",
         ]
     )
+
+
+def test_a_test_that_nothing_in_its_process_can_end_is_ended_with_its_process(run: Run) -> None:
+    result = run(
+        """
+        import signal
+        import poolproof.plugin
+
+        poolproof.plugin._GRACE_S = 1.0
+
+        @pytest.mark.isolation("pool_testing", workers=1)
+        def test_that_hangs(pool):
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+            threading.Event().wait()
+        """,
+        ini="poolproof_timeout = 2",
+    )
+    assert result.ret == -signal.SIGABRT
+    assert "test_that_hangs went on for 1 s beyond its bound of 2 s" in told(result)
 
 
 def test_a_test_that_catches_every_exception_is_ended_all_the_same(run: Run) -> None:
