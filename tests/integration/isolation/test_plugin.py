@@ -403,6 +403,7 @@ def test_a_test_that_hangs_is_ended_with_its_stacks_and_its_pool_and_the_next_on
             "*layer 2: 0 pending*",
         ]
     )
+    assert told(result).count("layer 2: 0 pending") > 1  # in the error too, and not only in a section of its own
 
 
 def test_a_test_that_nothing_in_its_process_can_end_is_ended_with_its_process(run: Run) -> None:
