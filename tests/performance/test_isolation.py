@@ -15,7 +15,7 @@ from poolproof.waiting import Event, EventStream, wait_for
 
 Say = Callable[[str], None]
 
-WAKES, TIMES = 2_000, {1: 400, 2: 60, 3: 10}
+WAKES, TIMES = 2_000, {1: 400, 2: 60, 3: 5}
 
 
 def quantile(samples: list[float], which: float) -> float:
