@@ -1,20 +1,15 @@
 """Undoing what a test's isolation set up: in reverse, each step bounded, and none skipped since another failed."""
 
 import contextlib
-import sys
-import threading
-import time
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
 
-from poolproof.errors import HungTestError
+from poolproof.errors import HungError, HungTestError
+from poolproof.waiting import bounded
 
 Undo = Callable[[], Iterable[str] | None]
 """One step: undoes something, and tells what is wrong, if anything is."""
-
-_FRAMES: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,35 +67,10 @@ class Teardown:
 
 def _within(step: _Step, interrupts: list[BaseException]) -> list[str]:
     """Carry out a step in a thread of its own; nothing is waited for longer than its bound."""
-    told: list[str] = []
-    raised: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            told.extend(_listed(step.undo()))
-        except BaseException as error:  # it belongs to the test's own thread
-            raised.append(error)
-
-    thread = threading.Thread(target=run, name=f"poolproof teardown: {step.name}", daemon=True)
     try:
-        thread.start()
-    except RuntimeError:  # no more threads: better without a bound than not at all
-        return _listed(step.undo())
-    deadline = time.monotonic() + step.bound_s
-    # An interrupt is kept for later: the next step must not run beside this one.
-    while thread.is_alive() and (remaining := deadline - time.monotonic()) > 0:
-        try:
-            thread.join(remaining)
-        except (KeyboardInterrupt, HungTestError) as interrupt:
-            interrupts.append(interrupt)
-    if thread.is_alive():
-        frame = sys._current_frames().get(thread.ident or 0)
-        lines = [] if frame is None else traceback.extract_stack(frame)[-_FRAMES:]
-        stack = "".join(f"\n      {line.filename}:{line.lineno} in {line.name}" for line in reversed(lines))
-        return [f"{step.name} hung for {step.bound_s:g} s and was given up; it was in{stack or ' unknown code'}"]
-    if raised:
-        raise raised[0]
-    return told
+        return bounded(lambda: _listed(step.undo()), step.bound_s, step.name, held=interrupts)
+    except HungError as error:
+        return [str(error)]
 
 
 def _listed(told: Iterable[str] | None) -> list[str]:

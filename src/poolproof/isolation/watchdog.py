@@ -10,7 +10,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from types import FrameType
 from typing import Final
 
 from poolproof.errors import HungTestError
-from poolproof.waiting import bounded
+from poolproof.waiting import bounded, stack_of
 
 SIGNAL: Final = signal.SIGRTMIN + 11
 _FRAMES: Final = 12
@@ -103,15 +102,12 @@ class Watchdog:
 def _stacks() -> str:
     """Where every thread is, the main one first."""
     names = {thread.ident: thread.name for thread in threading.enumerate()}
-    frames = sys._current_frames()
     main = threading.main_thread().ident
     told = []
-    for ident in sorted(frames, key=lambda it: it != main):
-        if ident == threading.get_ident():
-            continue
-        lines = traceback.extract_stack(frames[ident])[-_FRAMES:]
-        where = "\n".join(f"    {line.filename}:{line.lineno} in {line.name}" for line in reversed(lines))
-        told.append(f"  thread {names.get(ident, ident)!r}, the innermost call first:\n{where}\n")
+    for ident in sorted(sys._current_frames(), key=lambda it: it != main):
+        if ident != threading.get_ident():
+            where = "".join(f"    {line}\n" for line in stack_of(ident, _FRAMES))
+            told.append(f"  thread {names.get(ident, ident)!r}, the innermost call first:\n{where}")
     return "".join(told)
 
 

@@ -107,13 +107,8 @@ class RealStand:
                 alive[identity] = None
         return alive
 
-    def line_up(self, make: Callable[[Any], Operation], count: int) -> "tuple[RealLineup, list[Future[Any]]]":
-        lineup = RealLineup()
-        try:
-            return lineup, [self.pool.submit(make((lineup.address, _PATIENCE_S))) for _ in range(count)]
-        except BaseException:
-            lineup.release()
-            raise
+    def line_up(self) -> "RealLineup":
+        return RealLineup(self.pool)
 
     def every(self, seconds: float, call: Callable[[], object]) -> Callable[[], None]:
         over = threading.Event()
@@ -251,10 +246,14 @@ class RealStand:
 class RealLineup:
     """Operations that stay in real workers."""
 
-    def __init__(self) -> None:
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
         self._meeting = Rendezvous()
         self._is_over = False
-        self.address = self._meeting.address
+        self.payload = (self._meeting.address, _PATIENCE_S)
+
+    def submit(self, operation: Operation) -> "Future[Any]":
+        return self._pool.submit(operation)
 
     @property
     def present(self) -> int:

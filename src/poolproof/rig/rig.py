@@ -206,7 +206,12 @@ class Rig:
             idempotent=idempotent,
         )
 
-    def _send(self, pending: Pending, make: Callable[[], Operation]) -> Pending:
+    def _send(
+        self,
+        pending: Pending,
+        make: Callable[[], Operation],
+        hand_over: "Callable[[Operation], Future[Any]] | None" = None,
+    ) -> Pending:
         if self.is_closed:
             raise UsageError(f"{self.name} is closed: nothing can be sent to it any more")
         operation = make()
@@ -214,7 +219,7 @@ class Rig:
             self._operations.append(pending)
         pending.sent_ns = self.now_ns()
         try:
-            pending.future = self._stand.submit(operation)
+            pending.future = (hand_over or self._stand.submit)(operation)
         except BaseException as error:
             self._end(pending, "rejected", error)
             raise
@@ -255,28 +260,15 @@ class Rig:
         Raises:
             Exception: what the pool refuses one of them with; those before it are released.
         """
-        if self.is_closed:
-            raise UsageError(f"{self.name} is closed: nothing can be sent to it any more")
-        guests = [Pending(self, next(self._numbers), RENDEZVOUS, None, None, None) for _ in range(count)]
-        ops = iter(guests)
-        with self._lock:
-            self._operations += guests
-        now = self.now_ns()
-
-        def make(payload: Any) -> Operation:
-            op = next(ops).op
-            work = self._work
-            return Operation(op=op, kind=RENDEZVOUS, call=Call(work.records, work.reference, op, RENDEZVOUS, payload))
-
+        lineup = self._stand.line_up()
+        guests: list[Pending] = []
         try:
-            lineup, futures = self._stand.line_up(make, count)
-        except BaseException as error:
-            for pending in guests:
-                self._end(pending, "rejected", error)
+            for _ in range(count):
+                guest = Pending(self, next(self._numbers), RENDEZVOUS, lineup.payload, None, None)
+                guests.append(self._send(guest, partial(self._operation, guest, None, False), lineup.submit))
+        except BaseException:
+            lineup.release()
             raise
-        for pending, future in zip(guests, futures, strict=True):
-            pending.sent_ns, pending.future = now, future
-            future.add_done_callback(partial(self._resolved, pending))
         return lineup, tuple(guests)
 
     def begin_anew(self) -> None:

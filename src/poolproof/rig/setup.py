@@ -265,6 +265,7 @@ def _stays(process: processes.Process) -> bool:
 def _take_down(rig: Rig, bound_s: float) -> None:
     """Close the pool, in a thread of its own that is given up where it hangs; then nothing of it may be left."""
     problems = []
+    interrupts: list[BaseException] = []
     workers: tuple[Incarnation, ...] = ()
     try:
         workers = rig.workers() if rig.layer != 1 and not rig.claims.in_process else ()
@@ -274,7 +275,7 @@ def _take_down(rig: Rig, bound_s: float) -> None:
         if rig.is_virtual:
             rig.close()
         else:
-            bounded(rig.close, bound_s, f"closing the pool {rig.name}")
+            bounded(rig.close, bound_s, f"closing the pool {rig.name}", held=interrupts)
     except HungError as error:
         problems.append(str(error))
     except Exception as error:
@@ -293,6 +294,9 @@ def _take_down(rig: Rig, bound_s: float) -> None:
         rig.forget()
     except Exception as error:
         problems.append(f"the records of {rig.name} could not be put away: {type(error).__name__}: {error}")
+    if interrupts:  # only now: what is left undone here nobody else would do
+        interrupts[0].add_note("\n".join(("besides, when its pool was taken down:", *problems)))
+        raise interrupts[0]
     if problems:
         raise IsolationError("", problems)
 

@@ -12,7 +12,7 @@ from poolproof.history import Executions
 from poolproof.plan import LASTING, FaultSpec, Limits, Operation
 from poolproof.rig.failure import Failure, Proof, missed
 from poolproof.rig.values import Incarnation, Usage
-from poolproof.simulation import Meeting, SimulatedPool
+from poolproof.simulation import Meeting, SimulatedFuture, SimulatedPool
 
 _SLACK_S: Final = 5.0
 """How much longer than it lasts the pool may take to learn of a victim's end."""
@@ -44,7 +44,13 @@ class SimulatedStand:
         return self.pool.now_ns
 
     def submit(self, operation: Operation) -> "Future[Any]":
-        future = self.pool.submit(operation)
+        return self._known(operation, self.pool.submit(operation))
+
+    def meet(self, operation: Operation, meeting: Meeting) -> "Future[Any]":
+        """Hand over an operation that stays in its worker until the meeting is released."""
+        return self._known(operation, self.pool.meet(operation, meeting))
+
+    def _known(self, operation: Operation, future: SimulatedFuture) -> "Future[Any]":
         self._numbers[future.op] = operation.op
         return future
 
@@ -65,11 +71,8 @@ class SimulatedStand:
     def living(self) -> tuple[Incarnation, ...]:
         return tuple(Incarnation(pid, start_time, pid) for pid, start_time in self.pool.living())
 
-    def line_up(self, make: Callable[[Any], Operation], count: int) -> "tuple[SimulatedLineup, list[Future[Any]]]":
-        operations = [make(None) for _ in range(count)]
-        meeting, futures = self.pool.meet(operations)
-        self._numbers |= {future.op: it.op for future, it in zip(futures, operations, strict=True)}
-        return SimulatedLineup(self.pool, meeting), list[Future[Any]](futures)
+    def line_up(self) -> "SimulatedLineup":
+        return SimulatedLineup(self, Meeting())
 
     def every(self, seconds: float, call: Callable[[], object]) -> Callable[[], None]:
         is_over = False
@@ -130,16 +133,21 @@ class SimulatedStand:
 class SimulatedLineup:
     """Operations that stay in simulated workers."""
 
-    def __init__(self, pool: SimulatedPool, meeting: Meeting) -> None:
-        self._pool = pool
+    payload = None
+
+    def __init__(self, stand: SimulatedStand, meeting: Meeting) -> None:
+        self._stand = stand
         self._meeting = meeting
+
+    def submit(self, operation: Operation) -> "Future[Any]":
+        return self._stand.meet(operation, self._meeting)
 
     @property
     def present(self) -> int:
         return self._meeting.present
 
     def gather(self, expected: int, timeout_s: float) -> int:
-        self._pool.wait_for(lambda: self._meeting.present >= expected, timeout_s)
+        self._stand.drive(lambda: self._meeting.present >= expected, timeout_s)
         return self.present
 
     def release(self) -> None:

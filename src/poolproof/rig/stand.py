@@ -13,6 +13,12 @@ from poolproof.rig.values import Incarnation, Usage
 class Lineup(Protocol):
     """Operations that stay in their workers until they are released."""
 
+    payload: Any
+    """What an operation is given that is to stay."""
+
+    def submit(self, operation: Operation) -> "Future[Any]":
+        """Hand over one of them; raises what the pool refuses it with."""
+
     @property
     def present(self) -> int:
         """How many are there now; one whose worker died is not."""
@@ -57,13 +63,8 @@ class Stand(Protocol):
     def living(self) -> tuple[Incarnation, ...]:
         """The living workers that have begun any operation."""
 
-    def line_up(self, make: Callable[[Any], Operation], count: int) -> "tuple[Lineup, list[Future[Any]]]":
-        """Submit operations that stay in their workers until they are released.
-
-        Args:
-            make: an operation from the payload of a rendezvous.
-            count: how many.
-        """
+    def line_up(self) -> Lineup:
+        """Where operations stay in their workers until they are released."""
 
     touch: tuple[str, Any]
     """The kind and payload of an operation that runs none of the workload's code."""

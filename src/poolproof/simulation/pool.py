@@ -118,18 +118,13 @@ class SimulatedPool:
         takes: Any = getattr(self._pool, "take_over", None)
         return takes is not None and bool(takes(self._world.core, sessions, reason))
 
-    def meet(self, operations: Iterable[Operation]) -> tuple[Meeting, list["SimulatedFuture"]]:
-        """Submit operations that wait for each other in their workers, until the meeting is released.
+    def meet(self, operation: Operation, meeting: Meeting) -> "SimulatedFuture":
+        """Submit an operation that stays in its worker until a meeting is released.
 
         Raises:
-            Exception: what the pool refuses one of them with; the meeting is over then.
+            Exception: what the pool refuses it with.
         """
-        meeting = Meeting()
-        try:
-            return meeting, [self._send(operation, ("meet", meeting)) for operation in operations]
-        except BaseException:
-            meeting.release()
-            raise
+        return self._send(operation, ("meet", meeting))
 
     def _send(self, operation: Operation, command: Command) -> "SimulatedFuture":
         client = self._client

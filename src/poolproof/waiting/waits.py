@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, Protocol, TypeVar, runtime_checkable
+from typing import Any, Final, Generic, Protocol, Self, TypeVar, runtime_checkable
 
 from poolproof.errors import UsageError, WaitTimeoutError
 from poolproof.waiting.stream import Publishes
@@ -81,29 +81,11 @@ def wait_for(
     _check(timeout, on)
     if isinstance(on, Drives) and on.is_virtual:
         return _driven(condition, timeout, on, what, seen)
-    tells = on if isinstance(on, Publishes) else None
-    polls = polls or tells is None
     bell = threading.Event()
-    heard = _Heard(bell.set)
-    told = _Told(timeout, what or _name(condition), heard, seen)
-    unsubscribe = tells.subscribe(heard) if tells is not None else _nothing
-    deadline, pause = time.monotonic() + timeout, _FIRST_S
-    try:
-        before = -1
-        while True:
-            bell.clear()
-            counted = heard.count
-            last = condition()
-            if last and (polls or heard.count > before):
-                return last
-            before = counted
-            remaining = deadline - time.monotonic()
-            if last or remaining <= 0:
-                raise told.error(last)
-            bell.wait(min(pause, remaining) if polls else remaining)
-            pause = min(pause * _GROWTH, _LONGEST_S)
-    finally:
-        unsubscribe()
+    with _Wait(condition, timeout, on, polls, what, seen, ring=bell.set, clear=bell.clear) as wait:
+        while not (last := wait.look()):
+            bell.wait(wait.pause_s())
+        return last
 
 
 async def wait_for_async(
@@ -123,35 +105,67 @@ async def wait_for_async(
     _check(timeout, on)
     if isinstance(on, Drives) and on.is_virtual:
         return _driven(condition, timeout, on, what, seen)
-    tells = on if isinstance(on, Publishes) else None
-    polls = polls or tells is None
     loop, bell = asyncio.get_running_loop(), asyncio.Event()
 
     def ring() -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(bell.set)
 
-    heard = _Heard(ring)
-    told = _Told(timeout, what or _name(condition), heard, seen)
-    unsubscribe = tells.subscribe(heard) if tells is not None else _nothing
-    deadline, pause = loop.time() + timeout, _FIRST_S
-    try:
-        before = -1
-        while True:
-            bell.clear()
-            counted = heard.count
-            last = condition()
-            if last and (polls or heard.count > before):
-                return last
-            before = counted
-            remaining = deadline - loop.time()
-            if last or remaining <= 0:
-                raise told.error(last)
+    with _Wait(condition, timeout, on, polls, what, seen, ring=ring, clear=bell.clear) as wait:
+        while not (last := wait.look()):
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(bell.wait(), min(pause, remaining) if polls else remaining)
-            pause = min(pause * _GROWTH, _LONGEST_S)
-    finally:
-        unsubscribe()
+                await asyncio.wait_for(bell.wait(), wait.pause_s())
+        return last
+
+
+class _Wait(Generic[T]):
+    """The looks of one wait, whoever rings for the next one: a thread, or an event loop."""
+
+    def __init__(
+        self,
+        condition: Callable[[], T],
+        timeout: float,
+        on: Publishes | Drives | None,
+        polls: bool,
+        what: str,
+        seen: Callable[[], object] | None,
+        *,
+        ring: Callable[[], object],
+        clear: Callable[[], object],
+    ) -> None:
+        self._condition = condition
+        self._tells = on if isinstance(on, Publishes) else None
+        self._polls = polls or self._tells is None
+        self._clear = clear
+        self._heard = _Heard(ring)
+        self._told = _Told(timeout, what or _name(condition), self._heard, seen)
+        self._deadline, self._pause_s = time.monotonic() + timeout, _FIRST_S
+        self._before = -1
+
+    def __enter__(self) -> Self:
+        self._unsubscribe = self._tells.subscribe(self._heard) if self._tells is not None else _nothing
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._unsubscribe()
+
+    def look(self) -> T:
+        """Look once; what was seen."""
+        self._clear()
+        counted = self._heard.count
+        last = self._condition()
+        if last and (self._polls or self._heard.count > self._before):
+            return last
+        self._before = counted
+        if last or time.monotonic() >= self._deadline:
+            raise self._told.error(last)
+        return last
+
+    def pause_s(self) -> float:
+        """How long to wait for the bell at most, before the next look."""
+        remaining_s = max(0.0, self._deadline - time.monotonic())
+        pause_s, self._pause_s = self._pause_s, min(self._pause_s * _GROWTH, _LONGEST_S)
+        return min(pause_s, remaining_s) if self._polls else remaining_s
 
 
 def _driven(condition: Callable[[], T], timeout: float, on: Drives, what: str, seen: Callable[[], object] | None) -> T:

@@ -36,7 +36,7 @@ class Run:
     def __call__(self, text: str, *options: str, ini: str = "") -> pytest.RunResult:
         self._pytester.makeini(f"[pytest]\n{ini}")
         self._pytester.makepyfile(test_it=OPENING + dedent(text))
-        return self._pytester.runpytest_subprocess("-p", "no:cacheprovider", *options)
+        return self._pytester.runpytest_subprocess("-p", "no:cacheprovider", *options, timeout=120)
 
 
 def told(result: pytest.RunResult) -> str:
@@ -551,14 +551,20 @@ def test_pools_work_under_xdist_by_scope_and_nothing_is_told(run: Run) -> None:
 def test_a_test_without_a_mark_is_as_it_was(run: Run) -> None:
     result = run(
         """
-        def test_it(request):
-            threading.Thread(target=threading.Event().wait, daemon=True).start()
+        from poolproof.rig.keeper import guardian
+
+        def test_that_leaks():
+            threading.Thread(target=threading.Event().wait, daemon=True, name="left").start()
             os.environ["LEFT"] = "1"
-        """,
-        "--setup-plan",
+
+        def test_that_nobody_looks_after():
+            assert os.environ["LEFT"] == "1"
+            assert guardian().pid is None
+            assert not [it for it in threading.enumerate() if it.name.startswith("poolproof")]
+            assert not [name for name in os.environ if name.startswith("POOLPROOF")]
+        """
     )
-    assert result.ret == 0
-    assert "pool" not in re.sub("poolproof", "", told(result).split("test_it.py")[-1])
+    result.assert_outcomes(passed=2)
 
 
 def test_a_project_may_choose_a_mode_for_all_its_tests(run: Run) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from poolproof.errors import HungError, UsageError, WaitTimeoutError
+from poolproof.errors import HungError, HungTestError, UsageError, WaitTimeoutError
 from poolproof.waiting import Event, EventStream, bounded, wait_for, wait_for_async
 
 SOON = Event(at_ns=0, source="a pool", subject="worker", what="ready")
@@ -218,3 +218,36 @@ def test_a_call_that_hangs_is_given_up_with_the_place_where_it_is() -> None:
         bounded(released.wait, 0.05, "a call")
     released.set()
     assert caught.value.stack[0].endswith(" in wait")
+
+
+def test_an_interrupt_waits_until_a_call_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    is_over, done, join = threading.Event(), list[str](), threading.Thread.join
+
+    def interrupted_once(self: threading.Thread, timeout: float | None = None) -> None:
+        if not is_over.is_set():
+            is_over.set()
+            raise KeyboardInterrupt
+        join(self, timeout)
+
+    def call() -> None:
+        is_over.wait()
+        done.append("done")
+
+    monkeypatch.setattr(threading.Thread, "join", interrupted_once)
+    with pytest.raises(KeyboardInterrupt):
+        bounded(call, 30, "a call")
+    assert done == ["done"]
+
+
+def test_an_interrupt_is_kept_for_who_has_more_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    is_over, held, join = threading.Event(), list[BaseException](), threading.Thread.join
+
+    def ended_once(self: threading.Thread, timeout: float | None = None) -> None:
+        if not is_over.is_set():
+            is_over.set()
+            raise HungTestError("a test", 2.0, "its stacks")
+        join(self, timeout)
+
+    monkeypatch.setattr(threading.Thread, "join", ended_once)
+    assert bounded(is_over.wait, 30, "a call", held=held)
+    assert [type(it) for it in held] == [HungTestError]
