@@ -1,0 +1,1 @@
+"""Performance: benchmarks, capacity, baselines, and whether a change made anything slower."""
