@@ -153,7 +153,7 @@ def _truncate_plan(run: Path) -> None:
 
 def _age_plan(run: Path) -> None:
     plan = run / "plan.json"
-    plan.write_text(plan.read_text(encoding="utf-8").replace("poolproof/plan-2", "poolproof/plan-0"), encoding="utf-8")
+    plan.write_text(plan.read_text(encoding="utf-8").replace("poolproof/plan-3", "poolproof/plan-0"), encoding="utf-8")
 
 
 def _age_history(run: Path) -> None:

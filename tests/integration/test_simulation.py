@@ -137,7 +137,7 @@ BAD = {
     "said": "",
     "digest": "",
     "plan": {
-        "schema": "poolproof/plan-2",
+        "schema": "poolproof/plan-3",
         "target": {"name": "sessionpool", "factory": "poolproof.pools.sessionpool:SessionPoolCore"},
         "workload": "scripted",
         "scenario": {

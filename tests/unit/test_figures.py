@@ -112,7 +112,22 @@ def test_the_lag_is_how_late_an_operation_was_sent() -> None:
 
 
 def test_a_slow_submit_is_not_the_generators_lag() -> None:
-    assert lag_ms(Story().op(0.1, accepted=0.5, took=1).op(0.501, due=0.2)) == [0.0, 1.0]
+    # Due at 0.2 and 0.3, but the submit before took until 0.5: 1 ms late, but for what sending itself may take.
+    assert lag_ms(Story().op(0.1, accepted=0.5, took=1).op(0.501, due=0.2)) == [0.0, 0.95]
+
+
+def test_a_generator_that_was_stopped_is_late_with_all_that_became_due_meanwhile() -> None:
+    story = Story()
+    for number in range(5):
+        story = story.op(0.5 + number / 1e6, due=0.1 * (number + 1), accepted=0.5 + number / 1e6)
+    assert lag_ms(story) == [400.0, 300.001, 200.002, 100.003, 0.004]
+
+
+def test_what_a_slow_submit_holds_up_is_not_the_generators_lag_however_much_it_is() -> None:
+    story = Story().op(0.1, accepted=0.5, took=1)
+    for number in range(5):
+        story = story.op(0.5 + number / 1e5, due=0.1 * (number + 1), accepted=0.5 + number / 1e5)
+    assert lag_ms(story) == [0.0] * 6
 
 
 def test_what_was_accepted_early_does_not_shorten_the_lag() -> None:

@@ -28,7 +28,7 @@ def test_a_plan_is_written_for_people() -> None:
 
 
 def test_a_plan_of_another_schema_is_refused() -> None:
-    with pytest.raises(msgspec.ValidationError, match="schema 'poolproof/plan-0', expected 'poolproof/plan-2'"):
+    with pytest.raises(msgspec.ValidationError, match="schema 'poolproof/plan-0', expected 'poolproof/plan-3'"):
         decode(encode(msgspec.structs.replace(make_plan(), schema="poolproof/plan-0")))
 
 

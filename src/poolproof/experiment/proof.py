@@ -50,6 +50,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         verdict: the worst of its findings on promises that count.
         findings: what each check said.
+        objectives: how its figures stand to what they were to be.
+        given_up: why its load was given up; empty where it was not.
         notes: what was seen that breaks no promise, such as a stall that nobody noticed.
     """
 
@@ -61,6 +63,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     recovery: figures.Recovery | None
     errors: tuple[figures.ErrorCount, ...]
     findings: tuple[Finding, ...]
+    objectives: tuple[figures.Judged, ...] = ()
+    given_up: str = ""
     notes: tuple[Evidence, ...]
     folder: str
 
@@ -308,6 +312,7 @@ def combine(
     outcomes = tuple(judged)
     promises = {name: _promise(name, claims, outcomes, skipped) for name in PROMISES}
     counted = [p.verdict for p in promises.values() if p.made in COUNTED and p.verdict is not None]
+    counted += [judged.verdict for outcome in outcomes for judged in outcome.objectives]
     return Proof(
         target=plan.target.name,
         layer=plan.layer,
@@ -356,16 +361,20 @@ def environment() -> dict[str, str]:
 
 
 def _outcome(history: History, folder: str) -> Outcome:
-    findings, recovery = judge(history), figures.recovery(history)
+    findings, recovery, objectives = judge(history), figures.recovery(history), figures.judge_objectives(history)
+    counted = [f.verdict for f in findings if history.claims.made(f.promise) in COUNTED]
+    given_up = history.first("given-up")
     return Outcome(
         name=history.plan.scenario.name,
-        verdict=worst(f.verdict for f in findings if history.claims.made(f.promise) in COUNTED),
+        verdict=worst([*counted, *(judged.verdict for judged in objectives)]),
         load=figures.load_figures(history),
         generator=figures.generator(history),
         faults=figures.faults(history),
         recovery=recovery,
         errors=figures.errors(history),
         findings=findings,
+        objectives=objectives,
+        given_up="" if given_up is None else given_up.detail,
         notes=tuple(_notes(history, recovery)),
         folder=folder,
     )

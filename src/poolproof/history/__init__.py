@@ -3,6 +3,7 @@
 from poolproof.history.canonical import canonical, digest
 from poolproof.history.columns import ClientColumns, map_column, read_columns
 from poolproof.history.journal import Journal
+from poolproof.history.progress import Seen, Watched
 from poolproof.history.records import Follower, Worker, pair, read_records
 from poolproof.history.schema import (
     SCHEMA,
@@ -36,6 +37,8 @@ __all__ = [
     "Outcome",
     "Phase",
     "Sample",
+    "Seen",
+    "Watched",
     "Worker",
     "canonical",
     "collect",

@@ -17,12 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-import numpy as np
-
 from poolproof import faults, processes
 from poolproof.clock import SECOND_NS, now_ns
 from poolproof.errors import BlastRadiusError
-from poolproof.history import Fault, Follower, Incarnation, Journal, Outcome, Phase, Sample, map_column, read_plan
+from poolproof.history import Fault, Follower, Incarnation, Journal, Sample, Watched, read_plan
 from poolproof.lab import boot, sweep
 from poolproof.lab.channel import Channel, Message
 from poolproof.plan import FaultSpec
@@ -86,6 +84,10 @@ class Conductor:
         self._keeper_pid = os.getppid()
         self._journal = Journal(self._folder)
         self._follower = Follower(self._folder)
+        self._watched = Watched(self._folder)
+        self._memory_mb = 0.0
+        self._is_measuring = False
+        self._given_up = False
         self._undo = UndoRecords(keeper)
         self._selector = selectors.DefaultSelector()
         self._agenda: list[tuple[int, int, Callable[[], None]]] = []
@@ -156,6 +158,7 @@ class Conductor:
             return
         message, _ = received
         if message["kind"] == "measured":
+            self._is_measuring = True
             for number, spec in enumerate(self._plan.scenario.faults):
                 begin = message["start"] + round(spec.at_s * SECOND_NS)
                 # A stream of its own for each fault: leaving one out does not reshuffle the others.
@@ -173,6 +176,7 @@ class Conductor:
         """See who lives below the lab and what the run uses; repeats itself."""
         if self._parent is not None and not self._parent.gone:
             self._sample(self.look_around())
+            self._consider_giving_up()
             self._at(now_ns() + round(self._plan.watch_s * SECOND_NS), self._watch)
 
     def look_around(self) -> dict[int, processes.Process]:
@@ -210,12 +214,37 @@ class Conductor:
                     at=now_ns(),
                     processes=len(below),
                     zombies=sum(process.state == "Z" for process in below.values()),
-                    memory_bytes=sum(processes.memory_bytes(pid) for pid in (lab.pid, *below)),
+                    memory_bytes=(memory := sum(processes.memory_bytes(pid) for pid in (lab.pid, *below))),
                     generator_ticks=main_thread.cpu_ticks,
                     lab_threads=lab.threads,
                     lab_files=len(processes.open_files(lab.pid)),
                 )
             )
+
+            self._memory_mb = memory / 1e6
+
+    def _consider_giving_up(self) -> None:
+        """Tell the lab to send nothing more, once a condition of the plan for that holds."""
+        aborts = self._plan.scenario.load.aborts
+        if not (aborts and self._is_measuring) or self._given_up or (seen := self._watched.look()) is None:
+            return
+        for abort in aborts:
+            ended, failed = self._watched.failures(now_ns() - round(abort.over_s * SECOND_NS))
+            why = abort.met(ended=ended, failed=failed, backlog=seen.sent - seen.done, memory_mb=self._memory_mb)
+            if why:
+                self._given_up = True
+                self._lab.send("give-up", why=why)
+                self._call_off(why)
+                return
+
+    def _call_off(self, why: str) -> None:
+        """Faults that are still to come would befall a pool without load."""
+        for entry in [it for it in self._agenda if isinstance(it[2], Injection)]:
+            self._agenda.remove(entry)
+            injection = entry[2]
+            assert isinstance(injection, Injection)  # noqa: S101 - by the line above
+            self._missed(injection, "no", f"the load was given up before: {why}")
+        heapq.heapify(self._agenda)
 
     def _gone(self, handle: processes.Handle) -> None:
         identity = handle.process.identity
@@ -247,19 +276,8 @@ class Conductor:
     def _tell_progress(self) -> None:
         if self._parent is None or self._finished:
             return
-        done, outcome = map_column(self._folder, "done"), map_column(self._folder, "outcome")
-        sent = map_column(self._folder, "sent")
-        if done is not None and outcome is not None and sent is not None:
-            phase = map_column(self._folder, "phase")
-            failed = np.isin(outcome, (Outcome.WRONG, Outcome.POOL_ERROR, Outcome.REJECTED)) & (
-                phase != Phase.AFTER_CLOSE
-            )
-            self._keeper.send(
-                "progress",
-                sent=int(np.count_nonzero(sent)),
-                done=int(np.count_nonzero(done)),
-                failed=int(np.count_nonzero(failed)),
-            )
+        if (seen := self._watched.look()) is not None:
+            self._keeper.send("progress", sent=seen.sent, done=seen.done, failed=seen.failed)
         self._at(now_ns() + _PROGRESS_NS, self._tell_progress)
 
     def _finish(self) -> None:

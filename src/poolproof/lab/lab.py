@@ -9,6 +9,7 @@ import faulthandler
 import gc
 import random
 import resource
+import select
 import signal
 import sys
 import traceback
@@ -17,17 +18,30 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from poolproof import probe, processes
 from poolproof.clock import SECOND_NS, best_timer, now_ns
-from poolproof.errors import TargetError
+from poolproof.errors import TargetError, UsageError
 from poolproof.history import ClientColumns, Journal, Leftover, Lifecycle, Phase, read_plan, write_claims
 from poolproof.lab import boot
 from poolproof.lab.channel import Channel
 from poolproof.lab.rendezvous import Rendezvous
 from poolproof.lab.residue import HOST_WIDE, settle, snapshot, surviving_workers
-from poolproof.load import Client, Schedule, mix_and_placed, payload_source, release, schedule
+from poolproof.load import (
+    STOCK,
+    Client,
+    Schedule,
+    Stock,
+    Users,
+    expect_kinds,
+    mix_and_placed,
+    most_turns,
+    payload_source,
+    release,
+    schedule,
+    serve,
+    stream,
+    turns,
+)
 from poolproof.plan import (
     ATTEMPTS,
     CYCLE_OPERATIONS,
@@ -47,8 +61,8 @@ TARGET_FAILED: Final = 64
 """Exit status of a lab whose target or workload could not be loaded or built; that it was so, its message says."""
 LAB_FAILED: Final = 70
 """Exit status of a lab that failed by an error of its own, and said so; its traceback is in output.txt."""
-_DEADLINE_NS: Final = 10_000
-"""What it takes at most to give one operation its deadline, once the start is known."""
+_LOOK_NS: Final = 50_000_000
+"""How often the generator looks whether its load was given up: seldom enough to cost nothing."""
 
 
 class Lab:
@@ -62,6 +76,9 @@ class Lab:
         self._claims = Claims()
         self._pool: Pool | None = None
         self._last_heal = 0
+        self._faults_over = False
+        self._given_up = ""
+        self._looked = 0
         self._capacity_before = 0
         self._ready_s = self._plan.bounds.open_s
         self._start_s = 0.0
@@ -131,10 +148,14 @@ class Lab:
             # Workers may be started without the caller's own script.
             self._found_at = found_at = importable(workload.in_workers or reference(plan.works_on))
             references = dict.fromkeys(kinds, found_at) | dict.fromkeys(awkwards, awkward.REFERENCE)
-            mix, placed = mix_and_placed(plan.scenario.load, kinds, awkwards)
-            laid_out = {**mix, **placed}
+            try:
+                mix, placed = mix_and_placed(plan.scenario.load, kinds, awkwards)
+                laid_out = {**mix, **placed}
+                expect_kinds(plan.scenario.objectives, laid_out)
+            except UsageError as error:
+                raise TargetError(plan.works_on, f"the workload {plan.works_on!r}: {error}") from error
             # A pool that does fewer operations at once than it has workers is offered fewer: see `_load`.
-            self._schedule: Schedule = self._lay_out(laid_out, plan.workers)
+            self._schedule: Schedule | None = self._lay_out(laid_out, plan.workers)
             names = (*laid_out, probe.RENDEZVOUS)
             reserve = (
                 max(plan.scenario.load.warm_up, len(mix))
@@ -144,7 +165,8 @@ class Lab:
                 + 1
                 + 1
             )
-            self._columns = ClientColumns(self._folder, names, len(self._schedule) + reserve)
+            room = most_turns(plan.scenario.load) if plan.scenario.load.model == "closed" else len(self._schedule)
+            self._columns = ClientColumns(self._folder, names, room + reserve)
             self._client = Client(folder=self._folder, columns=self._columns, kinds=laid_out, journal=self._journal)
             self._rng = payload_source(plan.seed)
             self._names, self._kinds, self._references = names, laid_out, references
@@ -153,24 +175,16 @@ class Lab:
                 # import system on to its workers, with nobody to release it.
                 self._make_payload(name, payload_source(plan.seed))
             self._mix = [self._names.index(name) for name in mix]
+            self._mix_of_users = mix
 
     def _prepare_operation(self, kind: int, phase: Phase) -> int:
         name = self._names[kind]
         return self._client.prepare(kind, self._references[name], phase, self._make_payload(name, self._rng))
 
-    def _prepare_scheduled(self, laid_out: Schedule, row: int) -> None:
-        kind = int(laid_out.kind[row])
-        name = self._names[kind]
-        payload = laid_out.commands.get(row) or self._make_payload(name, self._rng)
-        self._client.prepare(
-            kind,
-            self._references[name],
-            Phase.MEASURED,
-            payload,
-            int(laid_out.session[row]),
-            int(laid_out.session_seq[row]),
-            idempotent=bool(laid_out.idempotent[row]),
-        )
+    def _provide(self, op: int, command: Any = ()) -> None:
+        """Make one operation ready that was laid out."""
+        name = self._names[self._columns.kind[op]]
+        self._client.provide(op, self._references[name], command or self._make_payload(name, self._rng))
 
     def _make_payload(self, name: str, rng: random.Random) -> Any:
         try:
@@ -265,34 +279,102 @@ class Lab:
         return best
 
     def _load(self) -> None:
-        load, client, laid_out = self._plan.scenario.load, self._client, self._schedule
+        load, client = self._plan.scenario.load, self._client
         with self._stage("warm-up", self._drain_bound()):
             self._send_now(max(load.warm_up, len(self._mix)), Phase.WARM_UP)
             client.drain(now_ns() + round(self._patience_s() * SECOND_NS))
             self._refuse_bad_payloads()
-        with self._stage("prepare", self._plan.bounds.open_s + len(laid_out) / 10_000):
+        if load.model == "closed":
+            self._serve()
+        else:
+            self._release()
+        if not self._plan.scenario.closes_under_load:
+            with self._stage("faults", self._plan.scenario.fault_s + SLACK_S):
+                self._await_end_of_faults()
+
+    def _release(self) -> None:
+        """Open load: each operation at its moment."""
+        load, client = self._plan.scenario.load, self._client
+        laid_out, self._schedule = self._schedule, None
+        assert laid_out is not None  # noqa: S101 - a scenario has one load
+        with self._stage("prepare", self._plan.bounds.open_s + min(len(laid_out), STOCK) / 1_000):
             if load.service_s and 0 < self._capacity_before < self._plan.workers:
                 laid_out = self._lay_out(self._kinds, self._capacity_before)
-            first = client.next_op
-            for row in range(len(laid_out)):
-                self._prepare_scheduled(laid_out, row)
+            first, commands = client.lay_out(laid_out), laid_out.commands
+            stock = Stock(lambda op: self._provide(op, commands.get(op - first)), first, len(laid_out))
+            stock.fill(first)
             gc.collect()
-            gc.freeze()  # a million prepared operations are not to be walked by each collection
+            gc.freeze()  # thousands of prepared operations are not to be walked by each collection
+        with (
+            self._stage("load", load.seconds + self._plan.scenario.fault_s + 2 * SLACK_S),
+            contextlib.closing(best_timer()) as timer,
+        ):
+            start = now_ns() + LEAD_NS
+            due = client.set_due(first, laid_out, start)
+            del laid_out  # all of it stands in the columns now
+            self._begin_measuring(start, timer.means)
+            sent = release(client.send, first, due, timer, stock=stock, between=self._between)
+            self._end_measuring(first + sent, len(due) - sent)
+        gc.unfreeze()
+
+    def _serve(self) -> None:
+        """Closed load: users, each of whom waits for the end of what was sent before the next."""
+        load, client, columns = self._plan.scenario.load, self._client, self._columns
+        with self._stage("prepare", self._plan.bounds.open_s):
+            count = most_turns(load)
+            first = client.lay_out(turns(load, self._mix_of_users, self._plan.seed, count))
+
+        def send(op: int, ready: int) -> None:
+            columns.due[op] = ready
+            self._provide(op)
+            client.send(op)
+
+        def next_ended(until: int) -> tuple[int, int] | None:
+            op = client.next_ended(until)
+            return None if op < 0 else (op, columns.done[op])
+
         with self._stage("load", load.seconds + self._plan.scenario.fault_s + 2 * SLACK_S):
-            with contextlib.closing(best_timer()) as timer:
-                start = now_ns() + LEAD_NS + (len(laid_out) * _DEADLINE_NS if laid_out.deadline_ns.any() else 0)
-                due = laid_out.due_ns + start
-                np.asarray(self._columns.due)[first : first + len(due)] = due
-                if laid_out.deadline_ns.any():
-                    client.set_deadlines(
-                        first, np.where(laid_out.deadline_ns > 0, due + laid_out.deadline_ns, 0).tolist()
-                    )
-                self._journal.write(Lifecycle(event="measured", at=start, stage="load", detail=timer.means))
-                self._conductor.send("measured", start=start)
-                release(client.send, first, due.tolist(), timer)
-            gc.unfreeze()
-            if not self._plan.scenario.closes_under_load:
-                self._await_end_of_faults()
+            start = now_ns() + LEAD_NS
+            self._begin_measuring(start, "queue")
+            users = Users(load, stream(self._plan.seed, "thoughts"), start)
+            sent = serve(users, send, next_ended, first, count, between=self._between)
+            self._end_measuring(first + sent, 0)
+            if sent == count:
+                self._event("exhausted", "load", count)
+
+    def _begin_measuring(self, start: int, means: str) -> None:
+        self._journal.write(Lifecycle(event="measured", at=start, stage="load", detail=means))
+        self._conductor.send("measured", start=start)
+        self._looked, self._given_up = start, ""
+
+    def _end_measuring(self, first_unsent: int, count: int) -> None:
+        self._client.take_back(first_unsent)
+        if self._given_up:
+            self._event("given-up", "load", count, self._given_up)
+
+    def _between(self) -> bool:
+        """Between two batches: forget what has ended, and hear now and then whether the load is given up."""
+        if self._plan.scenario.load.model == "open":
+            self._client.reap()
+        now = now_ns()
+        if now - self._looked > _LOOK_NS:
+            self._looked = now
+            while select.select([self._conductor], [], [], 0)[0] and self._hear_conductor():
+                pass
+        return bool(self._given_up)
+
+    def _hear_conductor(self) -> bool:
+        """Take in one message of the conductor; whether there may be more."""
+        received = self._conductor.receive()
+        if received is None:
+            self._faults_over = True
+            return False
+        message, _ = received
+        if message["kind"] == "give-up":
+            self._given_up = message["why"]
+        else:
+            self._last_heal, self._faults_over = message["last_heal"], True
+        return True
 
     def _refuse_bad_payloads(self) -> None:
         found = self._client.fault_of_payload()
@@ -305,9 +387,8 @@ class Lab:
             )
 
     def _await_end_of_faults(self) -> None:
-        received = self._conductor.receive()
-        if received is not None:
-            self._last_heal = received[0]["last_heal"]
+        while not self._faults_over and self._hear_conductor():
+            pass
 
     def _drain(self) -> None:
         with self._stage("drain", self._drain_bound()):

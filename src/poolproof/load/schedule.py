@@ -8,6 +8,7 @@ from itertools import accumulate
 from types import MappingProxyType
 from typing import Final
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -93,11 +94,17 @@ def mix_and_placed(
     """The kinds of the mix; and those that the load places, which come only there: with a weight of 0.
 
     Args:
-        load: what is placed.
-        kinds: the workload's; those with a weight are the mix.
+        load: what is placed, and the mix where it has one of its own.
+        kinds: the workload's; those with a weight are the mix where the load has none.
         beside: others that may be placed.
+
+    Raises:
+        UsageError: the mix, or what is placed, has a kind that there is not.
     """
-    mix = {name: kind for name, kind in kinds.items() if kind.weight > 0}
+    if unknown := sorted({*load.mix, *(it.kind for it in load.placed)} - {*kinds, *beside, ""}):
+        raise UsageError(f"the load has operations of the kind {unknown[0]!r}: the workload has {', '.join(kinds)}")
+    weights = load.mix or {name: kind.weight for name, kind in kinds.items()}
+    mix = {name: replace(kinds[name], weight=weight) for name, weight in weights.items() if weight > 0}
     wanted = {entry.kind for entry in load.placed} - mix.keys()
     placed = {name: replace(kind, weight=0) for name, kind in {**kinds, **beside}.items() if name in wanted}
     return mix, placed
@@ -122,10 +129,27 @@ def schedule(load: Load, kinds: Mapping[str, Kind], seed: int) -> Schedule:
         )
     rng = stream(seed, "arrivals")
     begin_s, moments = 0.0, []
-    for step in load.steps:
+    for step in load.steps if load.model == "open" else ():
         moments.append(begin_s + PACERS[load.arrivals](step, rng))
         begin_s += step.seconds
-    due_s = np.concatenate(moments)
+    due_s = np.concatenate([[], *moments])
+    return _filled(load, kinds, seed, due_s)
+
+
+def turns(load: Load, kinds: Mapping[str, Kind], seed: int, count: int) -> Schedule:
+    """What the operations of the closed model are, in the order in which users send them; none is due before that.
+
+    Args:
+        load: of the closed model.
+        kinds: the mix.
+        seed: the same seed gives the same operations.
+        count: how many at most.
+    """
+    return _filled(msgspec.structs.replace(load, placed=()), kinds, seed, np.zeros(count))
+
+
+def _filled(load: Load, kinds: Mapping[str, Kind], seed: int, due_s: npt.NDArray[np.float64]) -> Schedule:
+    """Everything about operations that are due at these moments, seconds; and what is placed among them."""
     count = len(due_s)
     # A burst is due when its first operation is; so many operations are still due in the same time.
     burst = np.arange(count) // load.burst
@@ -136,14 +160,16 @@ def schedule(load: Load, kinds: Mapping[str, Kind], seed: int) -> Schedule:
     if load.sessions and count:
         draw = stream(seed, "sessions").random
         bursts = np.fromiter((draw() for _ in range(int(burst[-1]) + 1)), dtype=np.float64)
-        session = (bursts * load.sessions).astype(np.int32)[burst]
+        session = _popular(bursts, load.sessions, load.skew)[burst]
     idempotent = _share(seed, "idempotence", load.idempotent, count).astype(np.uint8)
     hurried = _share(seed, "deadlines", load.deadline_share, count) if load.deadline_s else np.zeros(count, dtype=bool)
 
     placed = load.placed
     due_s = np.concatenate([due_s, [one.at_s for one in placed]])
     order = np.argsort(due_s, kind="stable")
-    kind = np.concatenate([kind, [names.index(one.kind) for one in placed]]).astype(np.uint8)
+    drawn = _choices(stream(seed, "placed kinds"), kinds, len(placed)) if any(not it.kind for it in placed) else ()
+    said = [names.index(one.kind) if one.kind else drawn[number] for number, one in enumerate(placed)]
+    kind = np.concatenate([kind, said]).astype(np.uint8)
     session = np.concatenate([session, [one.session for one in placed]]).astype(np.int32)[order]
     deadline_s = np.concatenate([hurried * load.deadline_s, [one.deadline_s for one in placed]])
     idempotent = np.concatenate([idempotent, [one.idempotent for one in placed]]).astype(np.uint8)
@@ -158,6 +184,14 @@ def schedule(load: Load, kinds: Mapping[str, Kind], seed: int) -> Schedule:
         idempotent=idempotent[order],
         commands={at: command for at, command in commands.items() if command},
     )
+
+
+def _popular(uniform: npt.NDArray[np.float64], sessions: int, skew: float) -> npt.NDArray[np.int32]:
+    """Sessions drawn by Zipf's law, from numbers of [0, 1), by the inverse of its cumulative shares; shape as given."""
+    if not skew:
+        return (uniform * sessions).astype(np.int32)
+    shares = np.cumsum(np.arange(1, sessions + 1, dtype=np.float64) ** -skew)
+    return np.searchsorted(shares / shares[-1], uniform, side="right").astype(np.int32)
 
 
 def _share(seed: int, purpose: str, share: float, count: int) -> npt.NDArray[np.bool_]:

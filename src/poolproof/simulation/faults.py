@@ -61,6 +61,8 @@ class Conductor:
         self._lasting: list[Callable[[], None]] = []
         self._untold: list[Callable[[], None]] = []
         self.last_heal = 0
+        self._to_come: list[_Injection] = []
+        """The faults whose moment has not come."""
         self.struck: list[tuple[Hit, ...]] = []
         """The workers that were hit, fault by fault, as soon as they are; what came of it, the record tells later."""
 
@@ -78,7 +80,19 @@ class Conductor:
             chance = random.Random(f"poolproof fault {self._seed} {spec.kind} {spec.at_s!r} {who}")
             begin = origin - self._timeline.ahead + round(spec.at_s * SECOND_NS)
             injection = _Injection(number, spec, chance, begin + round(spec.patience_s * SECOND_NS))
-            self._timeline.at(begin, self._attempt, injection)
+            self._to_come.append(injection)
+            self._timeline.at(begin, self._begin, injection)
+
+    def call_off(self, why: str) -> None:
+        """Leave out the faults that are still to come: they would befall a pool without load."""
+        to_come, self._to_come = self._to_come, []
+        for injection in to_come:
+            self._missed(injection, "no", f"the load was given up before: {why}")
+
+    def _begin(self, injection: "_Injection") -> None:
+        if injection in self._to_come:  # else it was called off
+            self._to_come.remove(injection)
+            self._attempt(injection)
 
     def _attempt(self, injection: "_Injection") -> None:
         spec = injection.spec

@@ -1,5 +1,6 @@
 """One plan carried out in a simulated world, stage by stage, as `poolproof.lab` does with real processes."""
 
+import sys
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -8,7 +9,7 @@ import msgspec
 from poolproof import probe
 from poolproof.errors import UsageError
 from poolproof.history import History, Leftover, Lifecycle, Phase
-from poolproof.load import mix_and_placed, payload_source, schedule
+from poolproof.load import Users, expect_kinds, mix_and_placed, most_turns, payload_source, schedule, stream, turns
 from poolproof.plan import ATTEMPTS, CYCLE_OPERATIONS, CYCLES, LEAD_NS, SLACK_S, STARTS, Load, Placed, Plan, Step
 from poolproof.pools import build_core
 from poolproof.simulation.client import Client
@@ -23,6 +24,8 @@ from poolproof.workloads import load_workload
 from poolproof.workloads.commands import is_command
 
 _QUIET_NS: Final = SECOND_NS // 10
+_LOOK_NS: Final = SECOND_NS // 10
+"""How often it is looked whether a load is to be given up."""
 
 ENVIRONMENT: Final = {"python": "virtual time", "system": "simulated", "cores": "-", "memory_gib": "-"}
 
@@ -78,6 +81,8 @@ class Lab:
             raise UsageError("; ".join(wrong))
         mix, placed = mix_and_placed(plan.scenario.load, workload.kinds)
         self._kinds = {**mix, **placed}
+        expect_kinds(plan.scenario.objectives, self._kinds)
+        self._mix_of_users = mix
         self._names = (*self._kinds, probe.RENDEZVOUS)
         self._makers = [kind.payload for kind in self._kinds.values()]
         self._mix = [self._names.index(name) for name in mix]
@@ -216,19 +221,40 @@ class Lab:
         self._send_now(max(load.warm_up, len(self._mix)), Phase.WARM_UP)
         self._drain_until(timeline.now + self._patience_ns())
         self._end("warm-up")
-        at_once = self._capacity_before if load.service_s and self._capacity_before else plan.workers
-        laid_out = schedule(load.at_capacity(min(at_once, plan.workers)), self._kinds, plan.seed)
         self._begin("load", load.seconds)
         start = timeline.now + LEAD_NS
+        record.lifecycle.append(Lifecycle(event="measured", at=start, stage="load", detail="virtual time"))
+        conductor = self._conductor = Conductor(world, self._pool, record, plan.limits, plan.seed)
+        conductor.plan(plan.scenario.faults, start)
+        given_up = self._serve(start) if load.model == "closed" else self._release(start)
+        if given_up:
+            conductor.call_off(given_up)
+        else:
+            world.run(max(timeline.now, start + round(load.seconds * SECOND_NS)))
+        if not self._plan.scenario.closes_under_load:
+            until = timeline.now + round((plan.scenario.fault_s + SLACK_S) * SECOND_NS)
+            world.run_while(lambda: not conductor.is_done, until)
+        self._last_heal = conductor.last_heal
+        self._end("load")
+
+    def _release(self, start: int) -> str:
+        """Open load: each operation at its moment; why it was given up, or nothing."""
+        plan, load, timeline, world = self._plan, self._plan.scenario.load, self._timeline, self._opened
+        at_once = self._capacity_before if load.service_s and self._capacity_before else plan.workers
+        laid_out = schedule(load.at_capacity(min(at_once, plan.workers)), self._kinds, plan.seed)
         dues = (laid_out.due_ns + start).tolist()
         deadlines = laid_out.deadline_ns.tolist()
         kinds, sessions, sequences = laid_out.kind.tolist(), laid_out.session.tolist(), laid_out.session_seq.tolist()
         idempotent = laid_out.idempotent.tolist()
-        record.lifecycle.append(Lifecycle(event="measured", at=start, stage="load", detail="virtual time"))
-        conductor = self._conductor = Conductor(world, self._pool, record, plan.limits, plan.seed)
-        conductor.plan(plan.scenario.faults, start)
         run, prepare, send, makers, rng = world.run, self._client.prepare, self._client.send, self._makers, self._rng
+        look = start + _LOOK_NS if load.aborts else sys.maxsize
         for row, due in enumerate(dues):
+            while due > look:
+                run(look)
+                look += _LOOK_NS
+                if why := self._to_be_given_up():
+                    self._record.event("given-up", "load", len(dues) - row, why)
+                    return why
             if due > timeline.now:
                 run(due)
             deadline = deadlines[row]
@@ -243,12 +269,65 @@ class Lab:
                 idempotent=idempotent[row],
             )
             send(world, op)
-        world.run(max(timeline.now, start + round(load.seconds * SECOND_NS)))
-        if not self._plan.scenario.closes_under_load:
-            until = timeline.now + round((plan.scenario.fault_s + SLACK_S) * SECOND_NS)
-            world.run_while(lambda: not conductor.is_done, until)
-        self._last_heal = conductor.last_heal
-        self._end("load")
+        return ""
+
+    def _serve(self, start: int) -> str:
+        """Closed load: users, each of whom waits for the end of what was sent before the next; why it was given up."""
+        load, timeline, world, client, record = (
+            self._plan.scenario.load,
+            self._timeline,
+            self._opened,
+            self._client,
+            self._record,
+        )
+        users = Users(load, stream(self._plan.seed, "thoughts"), start)
+        count = most_turns(load)
+        laid_out = turns(load, self._mix_of_users, self._plan.seed, count)
+        ended: list[int] = []
+        client.ended = lambda op, _: ended.append(op)
+        sent, look = 0, start + _LOOK_NS
+        try:
+            while timeline.now < users.end and sent < count:
+                if users.next_ns <= timeline.now:
+                    kind, due = int(laid_out.kind[sent]), users.send(self._record.next_op)
+                    deadline = int(laid_out.deadline_ns[sent])
+                    op = client.prepare(
+                        kind,
+                        Phase.MEASURED,
+                        self._makers[kind](self._rng),
+                        session=int(laid_out.session[sent]),
+                        session_seq=int(laid_out.session_seq[sent]),
+                        due=due,
+                        deadline=due + deadline if deadline else 0,
+                        idempotent=int(laid_out.idempotent[sent]),
+                    )
+                    self._send(op)
+                    sent += 1
+                else:
+                    world.run_while(lambda: not ended, min(users.next_ns, look))
+                while ended:
+                    op = ended.pop(0)
+                    users.ended(op, record.done[op])
+                if timeline.now >= look:
+                    look += _LOOK_NS
+                    if why := self._to_be_given_up():
+                        record.event("given-up", "load", 0, why)
+                        return why
+            if sent == count:
+                record.event("exhausted", "load", count)
+            return ""
+        finally:
+            client.ended = None
+
+    def _to_be_given_up(self) -> str:
+        """Why the load is to be given up by now, in words; empty where it is not."""
+        record, now = self._record, self._timeline.now
+        for abort in self._plan.scenario.load.aborts:
+            ended, failed = record.failures(now - round(abort.over_s * SECOND_NS))
+            why = abort.met(ended=ended, failed=failed, backlog=self._client.unresolved, memory_mb=0.0)
+            if why:
+                return why
+        return ""
 
     def _drain(self) -> None:
         self._begin("drain")

@@ -27,6 +27,7 @@ LAB_PID: Final = 1
 """The process that all simulated workers are children of."""
 
 _COMMAND: Final = "simulated worker"
+_LATEST: Final = 5_000
 _MESSAGE_CHARACTERS: Final = 400
 _USER_ERROR: Final = f"{ScriptedError.__module__}.{ScriptedError.__qualname__}"
 _USER_MARK: Final = type_mark(_USER_ERROR)
@@ -90,6 +91,20 @@ class Record:
         self.error.append(-1)
         self.echoed.append(-1)
         return op
+
+    @property
+    def next_op(self) -> int:
+        """The number that the next operation gets."""
+        return len(self.kind)
+
+    def failures(self, since: int) -> tuple[int, int]:
+        """How many measured operations ended since a moment, ns, and how many of those failed.
+
+        Of the last so many: it is asked ten times a second, and a run may have a million.
+        """
+        rows = range(max(0, len(self.done) - _LATEST), len(self.done))
+        ended = [op for op in rows if self.done[op] and self.done[op] >= since and self.phase[op] == Phase.MEASURED]
+        return len(ended), sum(self.outcome[op] not in (Outcome.OK, Outcome.USER_ERROR) for op in ended)
 
     def resolve(self, op: int, outcome: Outcome, error: BaseException | None = None) -> None:
         """The client sees how an operation ended."""

@@ -125,7 +125,7 @@ def test_what_is_no_json_is_refused(tmp_path: Path, text: bytes) -> None:
         (b"[]", "it is no plan that `poolproof explore` kept"),
         (b"null", "it is no plan that `poolproof explore` kept"),
         (b"{}", "it is no plan that `poolproof explore` kept"),
-        (b'{"schema": "poolproof/plan-2"}', "name the run's folder"),
+        (b'{"schema": "poolproof/plan-3"}', "name the run's folder"),
         (b'{"schema": "poolproof/replay-0"}', "this program reads 'poolproof/replay-1'; replay it with the version"),
     ],
 )
@@ -169,7 +169,7 @@ def senseless_twice(content: Any) -> None:
 
 def misshapen_twice(content: Any) -> None:
     faults(content, {"kind": "explode"}, {"at_s": "soon"})
-    content["plan"]["scenario"]["load"]["placed"] = [{"at_s": 0.0}]
+    content["plan"]["scenario"]["load"]["placed"] = [{"kind": "predict"}]
 
 
 def misshapen_and_senseless(content: Any) -> None:
@@ -196,7 +196,7 @@ def misshapen_and_senseless(content: Any) -> None:
         (lambda it: it["plan"].update(target={"name": "loky", "factory": ""}), ["sans-I/O core"]),
         (misshapen_and_senseless, ["explode", "at_s = -1"]),
         (senseless_twice, ["at_s = -1", "share = 2: expected at most 1", "workers = 0"]),
-        (misshapen_twice, ["faults[0] ('explode')", "faults[1] ('kill')", "placed[0]: Object missing required field"]),
+        (misshapen_twice, ["faults[0] ('explode')", "faults[1] ('kill')", "placed[0] ('predict'): Object missing required field"]),
     ],
 )
 def test_what_is_wrong_with_it_is_told(tmp_path: Path, change: Any, words: list[str]) -> None:

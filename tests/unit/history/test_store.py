@@ -190,7 +190,7 @@ def test_a_damaged_plan_is_refused(content: bytes, folder: Path) -> None:
 def test_a_plan_of_another_schema_is_refused(folder: Path) -> None:
     plan = msgspec.structs.replace(make_plan(), schema="poolproof/plan-99")
     (folder / "plan.json").write_bytes(plans.encode(plan))
-    assert "schema 'poolproof/plan-99', expected 'poolproof/plan-2'" in refusal(folder)
+    assert "schema 'poolproof/plan-99', expected 'poolproof/plan-3'" in refusal(folder)
 
 
 def test_a_plan_is_read_by_itself(folder: Path) -> None:

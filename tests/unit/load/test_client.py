@@ -1,17 +1,17 @@
 import random
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from poolproof.clock import now_ns
 from poolproof.errors import TargetError
-from poolproof.history import ClientColumns, Error, Journal, Outcome, Phase
+from poolproof.history import ClientColumns, Error, Journal, Outcome, Phase, read_columns
 from poolproof.history import journal as journals
-from poolproof.load import Client
+from poolproof.load import Client, Schedule
 from poolproof.load.client import ErrorTable, text_of
 from poolproof.plan import Claims, Kind, Operation
 from poolproof.probe import RENDEZVOUS
@@ -108,11 +108,13 @@ class Desk:
         self.pool = HeldPool()
         self.client.pool = self.pool
 
-    def prepare(self, kind: str = "double", payload: Any = 4) -> int:
-        return self.client.prepare(KINDS.index(kind), "w:w", Phase.MEASURED, payload)
+    def prepare(self, kind: str = "double", payload: Any = 4, phase: Phase = Phase.MEASURED) -> int:
+        return self.client.prepare(KINDS.index(kind), "w:w", phase, payload)
 
-    def sent(self, kind: str = "double", payload: Any = 4) -> "tuple[int, Future[Any]]":
-        op = self.prepare(kind, payload)
+    def sent(
+        self, kind: str = "double", payload: Any = 4, phase: Phase = Phase.MEASURED
+    ) -> "tuple[int, Future[Any]]":
+        op = self.prepare(kind, payload, phase)
         assert self.client.send(op)
         return op, self.pool.futures[op]
 
@@ -181,32 +183,78 @@ def test_a_prepared_operation_has_no_deadline(desk: Desk) -> None:
     assert (desk.pool.given[op].deadline_ns, desk.columns.deadline[op]) == (None, 0)
 
 
-def test_the_pool_gets_the_deadlines_that_were_set_and_they_are_written_down(desk: Desk) -> None:
-    ops = [desk.prepare() for _ in range(4)]
-    desk.client.set_deadlines(1, [700, 800])
-    for op in ops:
+def laid_out(desk: Desk, *deadlines: int, session: int = -1) -> Schedule:
+    """A schedule of operations due at 10, 20, …, with these deadlines after that; not written down yet."""
+    count = len(deadlines)
+    return Schedule(
+        kinds=KINDS,
+        due_ns=np.arange(1, count + 1) * 10,
+        kind=np.zeros(count, dtype=np.uint8),
+        session=np.full(count, session, dtype=np.int32),
+        session_seq=np.arange(count, dtype=np.int32),
+        deadline_ns=np.array(deadlines, dtype=np.int64),
+        idempotent=np.ones(count, dtype=np.uint8),
+        commands={},
+    )
+
+
+def test_what_is_laid_out_is_due_and_has_its_deadlines_after_the_start(desk: Desk) -> None:
+    desk.prepare()
+    schedule = laid_out(desk, 0, 700, 0, session=3)
+    first = desk.client.lay_out(schedule)
+    due = desk.client.set_due(first, schedule, start=1000)
+    for op in range(first, desk.client.next_op):
+        desk.client.provide(op, "w:w", 4)
         desk.client.send(op)
-    assert [operation.deadline_ns for operation in desk.pool.given] == [None, 700, 800, None]
-    assert [desk.columns.deadline[op] for op in ops] == [0, 700, 800, 0]
+    assert (first, desk.client.next_op, due.tolist()) == (1, 4, [1010, 1020, 1030])
+    assert [it.deadline_ns for it in desk.pool.given] == [None, 1720, None]
+    assert [(it.op, it.kind, it.session, it.idempotent) for it in desk.pool.given] == [
+        (op, "double", 3, True) for op in (1, 2, 3)
+    ]
+    columns = desk.columns
+    assert [columns.due[op] for op in range(4)] == [0, 1010, 1020, 1030]
+    assert [columns.deadline[op] for op in range(4)] == [0, 0, 1720, 0]
+    assert [columns.session_seq[op] for op in range(1, 4)] == [0, 1, 2]
+    assert [Phase(columns.phase[op]) for op in range(1, 4)] == [Phase.MEASURED] * 3
+    assert [columns.error[op] for op in range(1, 4)] == [-1] * 3
 
 
-def test_an_operation_whose_deadline_is_0_has_none(desk: Desk) -> None:
-    ops = [desk.prepare() for _ in range(2)]
-    desk.client.set_deadlines(0, [0, 800])
-    for op in ops:
-        desk.client.send(op)
-    assert [operation.deadline_ns for operation in desk.pool.given] == [None, 800]
+def test_what_is_taken_back_was_never_there(desk: Desk) -> None:
+    schedule = laid_out(desk, 0, 0, 0)
+    first = desk.client.lay_out(schedule)
+    desk.client.set_due(first, schedule, start=1000)
+    for op in range(3):
+        desk.client.provide(op, "w:w", 4)
+    desk.client.take_back(1)
+    assert desk.client.next_op == 1
+    operations, _ = read_columns(desk.folder)
+    assert operations.op.tolist() == [0]
+    assert desk.prepare() == 1
+    assert [call.op for call in desk.client._calls.values()] == [0, 1]
 
 
-def test_a_deadline_leaves_the_rest_of_an_operation_as_it_was(desk: Desk) -> None:
-    for _ in range(2):
-        desk.client.prepare(0, "w:w", Phase.MEASURED, 4, session=3)
-    desk.client.set_deadlines(1, [800])
-    for op in range(2):
-        desk.client.send(op)
-    without, given = desk.pool.given
-    assert given == replace(without, op=1, call=given.call, deadline_ns=800)
-    assert (given.call.op, given.call.payload, given.call.session) == (1, 4, 3)
+def test_an_operation_that_has_ended_is_held_no_longer(desk: Desk) -> None:
+    _, future = desk.sent()
+    open_op, _ = desk.sent()
+    future.set_result((0, 8))
+    assert list(desk.client._calls) == [open_op]
+
+
+def test_what_a_warm_up_did_not_bring_back_is_kept_to_be_looked_at(desk: Desk) -> None:
+    op = desk.client.prepare(0, "w:w", Phase.WARM_UP, Doubled(4))
+    desk.client.send(op)
+    desk.pool.futures[op].set_exception(RuntimeError("lost"))
+    assert desk.client.fault_of_payload() == ("double", "UserError: it stays here")
+
+
+def test_reaping_forgets_those_that_have_ended(desk: Desk) -> None:
+    _, future = desk.sent()
+    desk.sent()
+    future.set_result((0, 8))
+    desk.client.reap()
+    assert (desk.client.unresolved(), desk.client._ended.qsize(), desk.client._sent) == (1, 0, 1)
+    desk.client.reap()
+    assert desk.client.drain(now_ns()) == 1
 
 
 # --- how operations end -------------------------------------------------------------------------------------------
@@ -345,12 +393,12 @@ def test_a_payload_that_pickles_is_not_at_fault(desk: Desk) -> None:
 
 def test_a_payload_that_does_not_pickle_is_at_fault_where_submit_raised(desk: Desk) -> None:
     desk.client.pool = RefusingPool(TypeError("?"))
-    desk.client.send(desk.prepare("either", ill()))
+    desk.client.send(desk.prepare("either", ill(), Phase.WARM_UP))
     assert desk.client.fault_of_payload() == ("either", "TypeError: cannot pickle 'generator' object")
 
 
 def test_a_payload_that_does_not_pickle_is_at_fault_where_its_operation_failed(desk: Desk) -> None:
-    desk.sent(payload=ill())[1].set_exception(TypeError("?"))
+    desk.sent(payload=ill(), phase=Phase.WARM_UP)[1].set_exception(TypeError("?"))
     assert desk.client.fault_of_payload() is not None
 
 
@@ -360,7 +408,7 @@ def test_a_payload_that_does_not_pickle_is_at_fault_where_its_operation_never_en
 
 
 def test_a_payload_that_does_not_pickle_is_at_fault_where_its_operation_was_cancelled(desk: Desk) -> None:
-    desk.sent(payload=ill())[1].cancel()
+    desk.sent(payload=ill(), phase=Phase.WARM_UP)[1].cancel()
     assert desk.client.fault_of_payload() is not None
 
 

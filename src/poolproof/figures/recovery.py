@@ -1,7 +1,6 @@
-"""Figures of one run: its load, and how long the pool took to notice a fault, to be whole again, to be steady again."""
+"""What harm was done, and how long the pool took to notice it, to be whole again, to be steady again."""
 
 import math
-from collections import Counter
 from itertools import pairwise
 from typing import Final
 
@@ -9,7 +8,7 @@ import msgspec
 import numpy as np
 
 from poolproof.history import Fault, History, Outcome, Phase
-from poolproof.statistics import QUANTILES, percentile
+from poolproof.statistics import percentile
 
 WINDOW_NS: Final = 250_000_000
 SUSTAINED_WINDOWS: Final = 3
@@ -18,46 +17,6 @@ BASELINE_ENOUGH: Final = 20
 SUCCESS_FLOOR: Final = 0.99
 BAND_FACTOR: Final = 2.0
 BAND_MS: Final = 5.0
-
-LAG_FLOOR_NS: Final = 1e6
-LAG_SHARE: Final = 0.10
-CPU_CEILING: Final = 0.80
-TICKS_A_SECOND: Final = 100
-"""USER_HZ of Linux, in which every kernel reports CPU time to programs."""
-
-Figures = dict[str, float | None]
-
-
-class Load(msgspec.Struct, frozen=True, kw_only=True):
-    """The load of the measured window; offered = completed + failed + unresolved.
-
-    Times in ms, None where there were too few samples; throughput in operations completed within the
-    window, a second.
-    """
-
-    offered: int
-    completed: int
-    failed: int
-    unresolved: int
-    response_ms: Figures
-    queue_ms: Figures
-    service_ms: Figures
-    lag_ms: Figures
-    throughput: float | None
-
-
-class Generator(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether the load generator itself was the bottleneck, so that times say nothing of the pool.
-
-    Attributes:
-        lag_p99_ms: its own lag outside fault windows.
-        cpu_share: the share of a core that its thread used during the load.
-        bottleneck: why times can't be judged; empty where they can.
-    """
-
-    lag_p99_ms: float | None
-    cpu_share: float | None
-    bottleneck: str
 
 
 class Injected(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,83 +47,6 @@ class Recovery(msgspec.Struct, frozen=True, kw_only=True):
     steady_ms: float | None
 
 
-def load_figures(history: History) -> Load:
-    """What was offered, and what became of it."""
-    operations = history.operations
-    measured = history.in_phase(Phase.MEASURED)
-    completed = measured & history.ended(Outcome.OK, Outcome.USER_ERROR)
-    failed = measured & history.ended(Outcome.WRONG, Outcome.POOL_ERROR, Outcome.REJECTED, Outcome.CANCELLED)
-    unresolved = measured & ~completed & ~failed
-    planned = np.where(operations.due > 0, operations.due, operations.sent)
-    window_s = history.plan.scenario.load.seconds
-    start = history.origin
-    inside = completed & (operations.done >= start) & (operations.done <= start + round(window_s * 1e9))
-    service, queue = _worker_times(history, completed)
-    return Load(
-        offered=int(np.count_nonzero(measured)),
-        completed=int(np.count_nonzero(completed)),
-        failed=int(np.count_nonzero(failed)),
-        unresolved=int(np.count_nonzero(unresolved)),
-        response_ms=_percentiles((operations.done - planned)[completed]),
-        queue_ms=_percentiles(queue),
-        service_ms=_percentiles(service),
-        lag_ms=_percentiles(own_lag_ns(history)),
-        throughput=round(int(np.count_nonzero(inside)) / window_s, 3) if window_s and completed.any() else None,
-    )
-
-
-def generator(history: History) -> Generator:
-    """Judge the generator: own lag p99 over max(1 ms, 10 % of the response p50), or over 80 % of a core."""
-    operations = history.operations
-    quiet = np.ones(len(operations), dtype=bool)
-    for fault in history.faults:
-        after = fault.end + round(history.claims.detection_s * 1e9)
-        quiet &= (operations.due < fault.begin) | (operations.due > after)
-    lag = percentile(own_lag_ns(history, quiet), 0.99)
-    measured = history.in_phase(Phase.MEASURED) & history.ended(Outcome.OK, Outcome.USER_ERROR) & quiet
-    response = percentile((operations.done - operations.due)[measured & (operations.due > 0)], 0.50)
-    cpu = _generator_cpu(history)
-    reasons = []
-    if lag is not None and lag > max(LAG_FLOOR_NS, LAG_SHARE * (response or 0)):
-        reasons.append(f"own lag p99 was {lag / 1e6:.2f} ms")
-    if cpu is not None and cpu > CPU_CEILING:
-        reasons.append(f"its thread used {cpu:.0%} of a core")
-    if history.claims.in_process:
-        reasons = []  # the pool works on the generator's own interpreter: shown, not judged
-    return Generator(
-        lag_p99_ms=None if lag is None else round(lag / 1e6, 4),
-        cpu_share=None if cpu is None else round(cpu, 3),
-        bottleneck=" and ".join(reasons),
-    )
-
-
-def _generator_cpu(history: History) -> float | None:
-    began, ended = history.first("measured"), history.first("stage-ended", "load")
-    if began is None or ended is None:
-        return None
-    during = [sample for sample in history.samples if began.at <= sample.at <= ended.at]
-    if len(during) < 2 or during[-1].at == during[0].at:
-        return None
-    ticks = during[-1].generator_ticks - during[0].generator_ticks
-    return ticks / TICKS_A_SECOND / ((during[-1].at - during[0].at) / 1e9)
-
-
-def own_lag_ns(history: History, among: np.ndarray | None = None) -> np.ndarray:
-    """How late the generator itself was, ns, shape (operations sent,): sent - max(due, the previous accepted).
-
-    A submit that takes its time delays what comes after it; that is the pool's doing and is not counted here.
-    """
-    operations = history.operations
-    wanted = history.in_phase(Phase.MEASURED) & (operations.due > 0) & (operations.sent > 0)
-    rows = np.flatnonzero(wanted)
-    if not len(rows):
-        return np.zeros(0, dtype=np.int64)
-    due, sent, accepted = operations.due[rows], operations.sent[rows], operations.accepted[rows]
-    previous = np.concatenate([[0], accepted[:-1]])
-    lag = sent - np.maximum(due, previous)
-    return np.asarray(lag if among is None else lag[among[rows]])
-
-
 def faults(history: History) -> tuple[Injected, ...]:
     """Every harm that was done, or tried."""
     return tuple(
@@ -180,29 +62,6 @@ def faults(history: History) -> tuple[Injected, ...]:
             why=fault.why,
         )
         for fault in history.faults
-    )
-
-
-class ErrorCount(msgspec.Struct, frozen=True, kw_only=True):
-    """How many operations of the measured window ended with one type of error, and the first message of it."""
-
-    type: str
-    message: str
-    count: int
-
-
-def errors(history: History) -> tuple[ErrorCount, ...]:
-    """The types of error of the measured window, the most frequent first."""
-    numbers = history.operations.error[history.in_phase(Phase.MEASURED)]
-    distinct, often = np.unique(numbers, return_counts=True)
-    ended_so = dict(zip(distinct.tolist(), often.tolist(), strict=True))
-    messages: dict[str, str] = {}
-    counts: Counter[str] = Counter()
-    for error in history.errors:
-        messages.setdefault(error.type, error.message[:200])
-        counts[error.type] += ended_so.get(error.error, 0)
-    return tuple(
-        ErrorCount(type=name, message=messages[name], count=count) for name, count in counts.most_common() if count
     )
 
 
@@ -237,26 +96,6 @@ def recovery(history: History) -> Recovery | None:
 
 def _ms_after(begin: int, moment: int | None) -> float | None:
     return None if moment is None else round((moment - begin) / 1e6, 3)
-
-
-def _percentiles(values_ns: np.ndarray) -> Figures:
-    figures: Figures = {}
-    for name, quantile in QUANTILES.items():
-        value = percentile(values_ns, quantile)
-        figures[name] = None if value is None else round(value / 1e6, 4)
-    figures["max"] = round(float(values_ns.max()) / 1e6, 4) if len(values_ns) else None
-    return figures
-
-
-def _worker_times(history: History, completed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Service and queue time in ns of the executions of completed operations."""
-    operations, executions = history.operations, history.executions
-    rows = (executions.ended > 0) & history.known
-    op = executions.op[rows]
-    wanted = completed[op]
-    service = (executions.ended[rows] - executions.started[rows])[wanted]
-    queue = (executions.started[rows] - operations.sent[op])[wanted]
-    return np.asarray(service), np.asarray(queue)
 
 
 def _detected(history: History, struck: list[Fault], begin: int) -> int | None:

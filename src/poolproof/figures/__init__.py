@@ -1,0 +1,25 @@
+"""Figures of one run: its load, its generator, its recovery, its course in time, and whether they meet objectives."""
+
+from poolproof.figures.generator import Generator, generator, own_lag_ns
+from poolproof.figures.load import ErrorCount, Load, errors, load_figures
+from poolproof.figures.objectives import Judged, judge_objectives
+from poolproof.figures.recovery import Injected, Recovery, faults, recovery
+from poolproof.figures.series import Series, series
+
+__all__ = [
+    "ErrorCount",
+    "Generator",
+    "Injected",
+    "Judged",
+    "Load",
+    "Recovery",
+    "Series",
+    "errors",
+    "faults",
+    "generator",
+    "judge_objectives",
+    "load_figures",
+    "own_lag_ns",
+    "recovery",
+    "series",
+]
