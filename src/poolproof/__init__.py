@@ -8,9 +8,30 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from poolproof.config import load_config
-    from poolproof.experiment import Proof, judge_folder, prove
+    from poolproof.experiment import Experiment, Proof, Run, judge_folder, prove
     from poolproof.isolation import isolated, setup_pool_testing
-    from poolproof.plan import Claim, Claims, Kind, Operation, Workload
+    from poolproof.load import Mix, Shape, fault, hold, pause, ramp, replay, steps, users
+    from poolproof.plan import (
+        Abort,
+        Claim,
+        Claims,
+        Kind,
+        Objective,
+        Operation,
+        Workload,
+        completed,
+        error_rate,
+        longest,
+        memory,
+        own_lag,
+        p50,
+        p90,
+        p95,
+        p99,
+        p999,
+        recovery,
+        throughput,
+    )
     from poolproof.pools import Pool
     from poolproof.rig import (
         Rig,
@@ -39,9 +60,14 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "poolproof.config": ("load_config",),
-    "poolproof.experiment": ("Proof", "judge_folder", "prove"),
+    "poolproof.experiment": ("Experiment", "Proof", "Run", "judge_folder", "prove"),
     "poolproof.isolation": ("isolated", "setup_pool_testing"),
-    "poolproof.plan": ("Claim", "Claims", "Kind", "Operation", "Workload"),
+    "poolproof.load": ("Mix", "Shape", "fault", "hold", "pause", "ramp", "replay", "steps", "users"),
+    "poolproof.plan": (
+        *("Abort", "Claim", "Claims", "Kind", "Objective", "Operation", "Workload"),
+        *("completed", "error_rate", "longest", "memory", "own_lag", "p50", "p90", "p95", "p99", "p999"),
+        *("recovery", "throughput"),
+    ),
     "poolproof.pools": ("Pool",),
     "poolproof.rig": (
         *("Rig", "drain", "exhaust", "fill", "grow_pool", "inject_worker_failure", "monitor_pool_performance"),
@@ -54,33 +80,58 @@ _HOMES = {
 }
 
 __all__ = [
+    "Abort",
     "Claim",
     "Claims",
     "Event",
     "EventStream",
+    "Experiment",
     "Kind",
+    "Mix",
+    "Objective",
     "Operation",
     "Pool",
     "Proof",
     "Rig",
+    "Run",
+    "Shape",
     "Workload",
+    "completed",
     "drain",
+    "error_rate",
     "exhaust",
+    "fault",
     "fill",
     "grow_pool",
+    "hold",
     "inject_worker_failure",
     "isolated",
     "judge_folder",
     "load_config",
+    "longest",
+    "memory",
     "monitor_pool_performance",
     "move_pool",
     "observe_scaling",
+    "own_lag",
+    "p50",
+    "p90",
+    "p95",
+    "p99",
+    "p999",
+    "pause",
     "prove",
+    "ramp",
+    "recovery",
+    "replay",
     "run_concurrent_operations",
     "setup_isolated_pool",
     "setup_pool_testing",
     "shrink_pool",
+    "steps",
     "synchronize_pool_operations",
+    "throughput",
+    "users",
     "verify_session_affinity",
     "wait_for",
     "wait_for_async",

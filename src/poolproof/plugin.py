@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ import pytest
 
 from poolproof.config import Effective, load_config
 from poolproof.errors import HungTestError, IsolationError, UsageError
-from poolproof.experiment import Proof, prove
+from poolproof.experiment import Experiment
 from poolproof.isolation import PoolTesting, Scene, isolated
 from poolproof.isolation.watchdog import watchdog
 from poolproof.rig import Rig, hear_of_rigs
@@ -258,15 +258,8 @@ def layer_config(layer: int, request: pytest.FixtureRequest) -> Effective:
 
 
 @pytest.fixture
-def experiment(request: pytest.FixtureRequest, layer: int, layer_config: Effective) -> Callable[..., Proof]:
-    """Proves a target from a test: `experiment("module:factory", scenarios=("kill-one",))` returns a `Proof`."""
+def experiment(request: pytest.FixtureRequest, layer: int, layer_config: Effective) -> Experiment:
+    """Experiments from a test: `experiment.run(shape, mix, …)`; `experiment("module:factory")` proves a target."""
     report: Path | None = request.config.getoption("--poolproof-report")
-    seed: int = request.config.stash[_SEED]
     folder = None if report is None else report / request.node.name.replace("/", "-")
-
-    def run(
-        target: str, *, scenarios: tuple[str, ...] = (), seed: int = seed, config: Effective = layer_config
-    ) -> Proof:
-        return prove(target, config, layer=layer, seed=seed, scenarios=scenarios, report=folder)
-
-    return run
+    return Experiment(effective=layer_config, layer=layer, seed=request.config.stash[_SEED], report=folder)

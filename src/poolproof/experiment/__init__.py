@@ -14,14 +14,17 @@ from poolproof.experiment.proof import (
     prove,
     repeat,
 )
+from poolproof.experiment.run import Experiment, Run
 from poolproof.experiment.scenarios import SCENARIOS, find_scenarios
 
 __all__ = [
     "COUNTED",
     "SCENARIOS",
+    "Experiment",
     "Outcome",
     "Promise",
     "Proof",
+    "Run",
     "Watcher",
     "carry_out",
     "combine",

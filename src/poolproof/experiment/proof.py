@@ -117,7 +117,7 @@ def prove(
     """
     plans = plan_proof(target, effective, layer=layer, seed=seed, scenarios=scenarios)
     skipped: dict[str, str] = {}
-    with _home(report) as home:
+    with home_of(report) as home:
         proof = combine(_run_all(plans, home, report is not None, watcher, skipped), skipped, plans[0])
     _, note = choose(effective.config.load.workload)
     return msgspec.structs.replace(proof, note=note)
@@ -130,7 +130,7 @@ def _run_all(
 
     def run(plan: Plan) -> History:
         folder = home / plan.scenario.name
-        _make_empty(folder)
+        made_empty(folder)
         watch = partial(watcher, plan.target.name, plan.scenario.name)
         return carry_out(plan, folder, discard=None if stays else home, watcher=watch)
 
@@ -211,7 +211,7 @@ def plan_proof(
             layer=layer,
             workers=config.pool.workers,
             seed=seed,
-            service_ms=_service(config),
+            service_ms=service_of(config),
             bounds=Bounds(**msgspec.structs.asdict(config.bounds)),
             limits=limits,
             watch_s=config.watch.interval_s,
@@ -221,11 +221,24 @@ def plan_proof(
 
 
 def carry_out(
-    plan: Plan, folder: Path, *, discard: Path | None = None, watcher: Callable[[Progress], None] = lambda _: None
+    plan: Plan,
+    folder: Path,
+    *,
+    discard: Path | None = None,
+    watcher: Callable[[Progress], None] = lambda _: None,
+    stop: int | None = None,
 ) -> History:
     """Run one plan, or simulate it, and save its history in `folder`.
 
+    Args:
+        plan: what to do.
+        folder: an existing empty folder.
+        discard: a folder that is removed where this process dies.
+        watcher: told of the progress.
+        stop: a descriptor; once it can be read, the run is ended.
+
     Raises:
+        KeyboardInterrupt: it was stopped.
         TargetError: the target or the workload can't be loaded, built or prepared.
     """
     if plan.layer == 1:
@@ -233,7 +246,7 @@ def carry_out(
         history = replace(simulate(plan), environment=environment())
         save(history, folder)
         return history
-    ended = run_plan(plan, folder, discard=discard, on_progress=watcher)
+    ended = run_plan(plan, folder, discard=discard, on_progress=watcher, stop=stop)
     journal = Journal(folder)
     if ended.hung:
         hung = Lifecycle(event="hung-in", at=0, stage=ended.hung, detail=where_it_hung(folder))
@@ -260,7 +273,7 @@ def repeat(plan: Plan, watcher: Watcher = lambda *_: None) -> Proof:
     name = plan.target.name
     if name in BUNDLED:  # whatever the file says of where it lives
         plan = msgspec.structs.replace(plan, target=find_core(name) if plan.layer == 1 else find_target(name))
-    with _home(None) as home:
+    with home_of(None) as home:
         watch = partial(watcher, plan.target.name, plan.scenario.name)
         return combine([(carry_out(plan, home, discard=home, watcher=watch), "")])
 
@@ -400,12 +413,18 @@ def _notes(history: History, recovery: figures.Recovery | None) -> Iterator[Evid
             )
 
 
-def _service(config: Config) -> dict[str, float]:
+def service_of(config: Config) -> dict[str, float]:
+    """The configured service times of scripted operations, ms, by kind."""
     return {"predict": config.service.predict_ms, "batch": config.service.batch_ms}
 
 
 @contextmanager
-def _home(report: Path | None) -> Iterator[Path]:
+def home_of(report: Path | None) -> Iterator[Path]:
+    """Where run folders go: into the report's folder, which is locked meanwhile; or into one that is gone afterwards.
+
+    Raises:
+        UsageError: it can't be written, or another run writes there.
+    """
     if report is None:
         home = Path(tempfile.mkdtemp(prefix="poolproof-runs-"))
         try:
@@ -431,12 +450,17 @@ def _home(report: Path | None) -> Iterator[Path]:
         (report / LOCK).unlink(missing_ok=True)
 
 
-def _make_empty(folder: Path) -> None:
-    """An empty run folder; one of an earlier run is replaced, anything else is left alone."""
+def made_empty(folder: Path) -> Path:
+    """The folder, empty now; one of an earlier run is replaced, anything else is left alone.
+
+    Raises:
+        UsageError: it holds something else.
+    """
     if folder.exists() and not _is_run(folder) and not (folder.is_dir() and not any(folder.iterdir())):
         raise UsageError(f"{folder} holds something that is no run of poolproof; name another folder for the report")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    return folder
 
 
 def _is_run(folder: Path) -> bool:

@@ -9,16 +9,16 @@ from poolproof.plan import FaultSpec, Load, Placed, Scenario, Stage, Step
 from poolproof.workloads import awkward
 from poolproof.workloads.scripted import OVERDUE_S, WAIT_S
 
-_LOADED: Final[tuple[Stage, ...]] = ("open", "probe-before", "load", "drain", "probe-after", "close")
-_SAFETY: Final = ("resolves-every-operation", "runs-at-most-once", "returns-the-right-result", "types-every-error")
-_CLOSING: Final = ("closes-cleanly", "leaves-nothing-behind")
-_DEATH: Final = ("survives-worker-death", "contains-the-blast", "restores-capacity")
-_SESSIONS: Final = ("keeps-sessions-sticky", "isolates-sessions", "keeps-session-order")
+LOADED: Final[tuple[Stage, ...]] = ("open", "probe-before", "load", "drain", "probe-after", "close")
+SAFETY: Final = ("resolves-every-operation", "runs-at-most-once", "returns-the-right-result", "types-every-error")
+CLOSING: Final = ("closes-cleanly", "leaves-nothing-behind")
+OF_DEATH: Final = ("survives-worker-death", "contains-the-blast", "restores-capacity")
+OF_SESSIONS: Final = ("keeps-sessions-sticky", "isolates-sessions", "keeps-session-order")
 
-OF_DEATHS: Final = frozenset((*_DEATH, "degrades-gracefully"))
+OF_DEATHS: Final = frozenset((*OF_DEATH, "degrades-gracefully"))
 """What a pool of threads can't be asked, since there is no worker process to harm."""
 
-OF_ALL: Final = frozenset((*_SAFETY, *_CLOSING))
+OF_ALL: Final = frozenset((*SAFETY, *CLOSING))
 """What every scenario that closes its pool examines beside its own."""
 
 PEAK: Final = 2.5
@@ -85,8 +85,8 @@ def steady(given: Ingredients) -> Scenario:
     return Scenario(
         name="steady",
         summary="load without any fault, after four cycles of opening and closing",
-        stages=("cycles", *_LOADED),
-        examines=(*_SAFETY, *_CLOSING),
+        stages=("cycles", *LOADED),
+        examines=(*SAFETY, *CLOSING),
         load=given.load(),
     )
 
@@ -96,8 +96,8 @@ def kill_one(given: Ingredients) -> Scenario:
     return Scenario(
         name="kill-one",
         summary="SIGKILL to one busy worker under load",
-        stages=_LOADED,
-        examines=(*_SAFETY, *_CLOSING, *_DEATH),
+        stages=LOADED,
+        examines=(*SAFETY, *CLOSING, *OF_DEATH),
         load=given.load(),
         faults=(FaultSpec(kind="kill", count=1, at_s=0.25 * given.seconds),),
     )
@@ -109,8 +109,8 @@ def kill_idle(given: Ingredients) -> Scenario:
     return Scenario(
         name="kill-idle",
         summary="SIGKILL to one idle worker in a pause of the load",
-        stages=_LOADED,
-        examines=(*_SAFETY, *_CLOSING, *_DEATH),
+        stages=LOADED,
+        examines=(*SAFETY, *CLOSING, *OF_DEATH),
         load=given.load((before, 1.0), (pause, 0.0), (1 - before - pause, 1.0)),
         faults=(
             FaultSpec(
@@ -130,8 +130,8 @@ def kill_most(given: Ingredients) -> Scenario:
     return Scenario(
         name="kill-most",
         summary="SIGKILL to 60 % of the workers at once, all busy, at a peak of the load",
-        stages=_LOADED,
-        examines=(*_SAFETY, *_CLOSING, *_DEATH),
+        stages=LOADED,
+        examines=(*SAFETY, *CLOSING, *OF_DEATH),
         load=given.load((before, 1.0), (peak, PEAK), (1 - before - peak, 1.0)),
         faults=(
             FaultSpec(
@@ -148,8 +148,8 @@ def kill_storm(given: Ingredients) -> Scenario:
     return Scenario(
         name="kill-storm",
         summary=f"SIGKILL to one busy worker, {STORM} times in a row",
-        stages=_LOADED,
-        examines=(*_SAFETY, *_CLOSING, *_DEATH),
+        stages=LOADED,
+        examines=(*SAFETY, *CLOSING, *OF_DEATH),
         load=given.load(),
         faults=tuple(
             FaultSpec(kind="kill", count=1, at_s=(first + number * gap) * given.seconds, patience_s=0.1 * given.seconds)
@@ -163,8 +163,8 @@ def stall_one(given: Ingredients) -> Scenario:
     return Scenario(
         name="stall-one",
         summary="one busy worker stopped for half of the window",
-        stages=_LOADED,
-        examines=(*_SAFETY, *_CLOSING, "contains-the-blast", "restores-capacity"),
+        stages=LOADED,
+        examines=(*SAFETY, *CLOSING, "contains-the-blast", "restores-capacity"),
         load=given.load(),
         faults=(FaultSpec(kind="stall", count=1, at_s=0.25 * given.seconds, for_s=0.5 * given.seconds),),
     )
@@ -176,8 +176,8 @@ def degradation(given: Ingredients) -> Scenario:
     return Scenario(
         name="degradation",
         summary=f"SIGKILL to half of the workers at {SATURATION:g} times the capacity",
-        stages=_LOADED,
-        examines=(*_SAFETY, *_CLOSING, "contains-the-blast", "restores-capacity", "degrades-gracefully"),
+        stages=LOADED,
+        examines=(*SAFETY, *CLOSING, "contains-the-blast", "restores-capacity", "degrades-gracefully"),
         load=given.waits((saturated, SATURATION), (1 - saturated, MODERATE)),
         workload="waits",
         faults=(FaultSpec(kind="kill", share=0.5, at_s=0.4 * saturated * given.seconds),),
@@ -191,8 +191,8 @@ def overload(given: Ingredients) -> Scenario:
     return Scenario(
         name="overload",
         summary=f"{OVERLOAD:g} times the capacity for a while",
-        stages=_LOADED,
-        examines=(*_SAFETY, *_CLOSING, "sheds-overload", "serves-fairly"),
+        stages=LOADED,
+        examines=(*SAFETY, *CLOSING, "sheds-overload", "serves-fairly"),
         load=given.waits((0.2, MODERATE), (high, OVERLOAD), (0.8 - high, MODERATE)),
         workload="waits",
     )
@@ -203,8 +203,8 @@ def sessions(given: Ingredients) -> Scenario:
     return Scenario(
         name="sessions",
         summary="operations of sessions, and SIGKILL to one busy worker",
-        stages=_LOADED,
-        examines=(*_SAFETY, *_CLOSING, "contains-the-blast", "restores-capacity", *_SESSIONS),
+        stages=LOADED,
+        examines=(*SAFETY, *CLOSING, "contains-the-blast", "restores-capacity", *OF_SESSIONS),
         load=given.load(sessions=SESSIONS_PER_WORKER * given.workers),
         faults=(FaultSpec(kind="kill", count=1, at_s=0.5 * given.seconds),),
     )
@@ -222,8 +222,8 @@ def deadlines(given: Ingredients) -> Scenario:
     return Scenario(
         name="deadlines",
         summary="operations with deadlines, some of which take, or wait, longer",
-        stages=_LOADED,
-        examines=(*_SAFETY, *_CLOSING, "restores-capacity", "honours-deadlines"),
+        stages=LOADED,
+        examines=(*SAFETY, *CLOSING, "restores-capacity", "honours-deadlines"),
         load=given.waits((1.0, MODERATE), placed=(*running, *occupied, *waiting), deadline_s=EASY_S),
         workload="waits",
     )
@@ -237,8 +237,8 @@ def awkward_work(given: Ingredients) -> Scenario:
     return Scenario(
         name="awkward-work",
         summary="operations that raise, exit, do not pickle or unpickle, return 64 MB, amid ordinary ones",
-        stages=_LOADED,
-        examines=(*_SAFETY, *_CLOSING, "contains-the-blast", "restores-capacity"),
+        stages=LOADED,
+        examines=(*SAFETY, *CLOSING, "contains-the-blast", "restores-capacity"),
         load=given.load(placed=placed),
     )
 
@@ -249,7 +249,7 @@ def shutdown(given: Ingredients) -> Scenario:
         name="shutdown",
         summary="closing with work in flight, without and with cancellation",
         stages=("close-loaded", "close-cancelling"),
-        examines=(*_SAFETY, *_CLOSING),
+        examines=(*SAFETY, *CLOSING),
         load=given.load((0.0, 0.0)),
     )
 

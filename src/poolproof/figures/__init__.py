@@ -4,9 +4,10 @@ from poolproof.figures.generator import Generator, generator, own_lag_ns
 from poolproof.figures.load import ErrorCount, Load, errors, load_figures
 from poolproof.figures.objectives import Judged, judge_objectives
 from poolproof.figures.recovery import Injected, Recovery, faults, recovery
-from poolproof.figures.series import Series, series
+from poolproof.figures.series import WINDOW_S, Series, series
 
 __all__ = [
+    "WINDOW_S",
     "ErrorCount",
     "Generator",
     "Injected",

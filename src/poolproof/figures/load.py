@@ -31,10 +31,12 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     throughput: float | None
 
 
-def load_figures(history: History) -> Load:
-    """What was offered, and what became of it."""
+def load_figures(history: History, kind: str = "") -> Load:
+    """What was offered, and what became of it: of one kind of operation, or of all."""
     operations = history.operations
     measured = history.in_phase(Phase.MEASURED)
+    if kind:
+        measured &= history.of_kinds(frozenset({kind}))
     completed = measured & history.ended(Outcome.OK, Outcome.USER_ERROR)
     failed = measured & history.ended(Outcome.WRONG, Outcome.POOL_ERROR, Outcome.REJECTED, Outcome.CANCELLED)
     unresolved = measured & ~completed & ~failed

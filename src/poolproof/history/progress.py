@@ -43,14 +43,10 @@ class Watched:
         """Count; None before there are any columns."""
         if not self._map():
             return None
-        sent, done = self._columns["sent"], self._columns["done"]
-        while self._sent < len(sent) and (more := int(np.count_nonzero(sent[self._sent : self._sent + _AHEAD]))):
-            last = int(np.flatnonzero(sent[self._sent : self._sent + _AHEAD])[-1])
-            self._sent += last + 1
-            if more < _AHEAD:
-                break
-        open_rows = np.flatnonzero(done[self._settled : self._sent] == 0)
-        settled = self._settled + int(open_rows[0]) if len(open_rows) else self._sent
+        while len(ahead := np.flatnonzero(self._copy("sent", slice(self._sent, self._sent + _AHEAD)))):
+            self._sent += int(ahead[-1]) + 1
+        still_open = np.flatnonzero(self._copy("done", slice(self._settled, self._sent)) == 0)
+        settled = self._settled + int(still_open[0]) if len(still_open) else self._sent
         self._before = self._with(slice(self._settled, settled))
         self._settled = settled
         return self._with(slice(settled, self._sent))
@@ -59,12 +55,11 @@ class Watched:
         """How many measured operations ended since a moment, ns, and how many of those failed; after a look."""
         if not self._columns:
             return 0, 0
-        sent, done = self._columns["sent"], self._columns["done"]
         # Sent in order: what was sent long before has ended before, unless it is open still.
-        first = int(np.searchsorted(sent[: self._sent], since - _LONGEST_NS))
+        first = int(np.searchsorted(self._columns["sent"][: self._sent], since - _LONGEST_NS))
         rows = slice(min(first, self._settled), self._sent)
-        ended = (done[rows] >= since) & (self._columns["phase"][rows] == Phase.MEASURED)
-        failed = ended & np.isin(self._columns["outcome"][rows], _FAILED)
+        ended = (self._copy("done", rows) >= since) & (self._copy("phase", rows) == Phase.MEASURED)
+        failed = ended & np.isin(self._copy("outcome", rows), _FAILED)
         return int(np.count_nonzero(ended)), int(np.count_nonzero(failed))
 
     def _map(self) -> bool:
@@ -78,11 +73,15 @@ class Watched:
 
     def _with(self, rows: slice) -> Seen:
         """What is known of the rows before, and of these beside."""
-        done = self._columns["done"][rows] > 0
-        failed = done & np.isin(self._columns["outcome"][rows], _FAILED)
-        failed &= self._columns["phase"][rows] != Phase.AFTER_CLOSE
+        done = self._copy("done", rows) > 0
+        failed = done & np.isin(self._copy("outcome", rows), _FAILED)
+        failed &= self._copy("phase", rows) != Phase.AFTER_CLOSE
         return Seen(
-            sent=self._before.sent + int(np.count_nonzero(self._columns["sent"][rows])),
+            sent=self._before.sent + int(np.count_nonzero(self._copy("sent", rows))),
             done=self._before.done + int(np.count_nonzero(done)),
             failed=self._before.failed + int(np.count_nonzero(failed)),
         )
+
+    def _copy(self, name: str, rows: slice) -> np.ndarray:
+        """These rows as they are at this moment: numpy can not search what is being written."""
+        return np.array(self._columns[name][rows])

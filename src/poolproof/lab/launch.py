@@ -59,6 +59,7 @@ def run_plan(
     *,
     discard: Path | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
+    stop: int | None = None,
 ) -> Ended:
     """Carry out a plan in processes of its own; its raw record is then in `folder`.
 
@@ -67,6 +68,7 @@ def run_plan(
         folder: an existing empty folder.
         discard: a folder that is removed where this process dies.
         on_progress: called a few times a second.
+        stop: a descriptor; once it can be read, the run is ended as by an interrupt: a thread can't be sent one.
 
     Raises:
         TargetError: the target or the workload can't be loaded, built or prepared.
@@ -106,7 +108,7 @@ def run_plan(
     try:
         keeper = _start_keeper(orders, keepers)
         keepers.close()
-        message = _listen(ours, orders.total_s + orders.outlive_s + _GRACE_S, on_progress)
+        message = _listen(ours, orders.total_s + orders.outlive_s + _GRACE_S, on_progress, stop)
     finally:
         # Whatever happened here (Ctrl-C, an error of the caller's own): the keeper sees the end of the channel, undoes
         # every fault and ends every process. Where it is dead itself, or was only half started, this process sweeps.
@@ -152,12 +154,17 @@ def _start_keeper(orders: boot.Orders, channel: Channel) -> "subprocess.Popen[by
         )
 
 
-def _listen(channel: Channel, total_s: float, on_progress: Callable[[Progress], None]) -> dict[str, Any] | None:
+def _listen(
+    channel: Channel, total_s: float, on_progress: Callable[[Progress], None], stop: int | None
+) -> dict[str, Any] | None:
     """Hear the keeper out; its last message, or None where it died or exceeded every bound without one."""
     deadline = now_ns() + round(total_s * SECOND_NS)
     progress = Progress(stage="start")
     while (remaining := deadline - now_ns()) > 0:
-        readable, _, _ = select.select([channel], [], [], remaining / SECOND_NS)
+        heard = [channel.fileno()] if stop is None else [channel.fileno(), stop]
+        readable, _, _ = select.select(heard, [], [], remaining / SECOND_NS)
+        if stop in readable:
+            raise KeyboardInterrupt
         if not readable:
             continue
         received = channel.receive()

@@ -220,6 +220,7 @@ def fault(
     count: int = 0,
     share: float = 0.0,
     lasting: Duration = 0.0,
+    at: Duration = 0.0,
     target: Literal["worker", "parent", "forkserver", "pool"] = "worker",
     **terms: Any,
 ) -> Shape:
@@ -230,6 +231,7 @@ def fault(
         count: how many workers; one, where no share is given.
         share: which share of the live workers.
         lasting: for how long, where it can be undone.
+        at: how long after where it stands; after the start of the load, where it stands in no shape.
         target: whom it befalls.
         terms: the other fields of `FaultSpec`.
 

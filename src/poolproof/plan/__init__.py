@@ -14,7 +14,28 @@ from poolproof.plan.faults import (
     faulty,
 )
 from poolproof.plan.load import Abort, Load, Placed, Step
-from poolproof.plan.objectives import HIGHER_IS_BETTER, OF_THE_RUN, SHARES, TIMES, UNITS, FigureName, Measure, Objective
+from poolproof.plan.objectives import (
+    HIGHER_IS_BETTER,
+    OF_THE_RUN,
+    SHARES,
+    TIMES,
+    UNITS,
+    FigureName,
+    Measure,
+    Objective,
+    completed,
+    error_rate,
+    longest,
+    memory,
+    own_lag,
+    p50,
+    p90,
+    p95,
+    p99,
+    p999,
+    recovery,
+    throughput,
+)
 from poolproof.plan.promises import IMPLIED, PROMISES, Claim, Claims, Made
 from poolproof.plan.saved import convert, decode, encode
 from poolproof.plan.sense import LONGEST_S, MAX_OPERATIONS, MOST_SPREAD, problems
@@ -85,10 +106,22 @@ __all__ = [
     "Target",
     "Value",
     "Workload",
+    "completed",
     "convert",
     "decode",
     "encode",
+    "error_rate",
     "faulty",
+    "longest",
+    "memory",
+    "own_lag",
+    "p50",
+    "p90",
+    "p95",
+    "p99",
+    "p999",
     "problems",
+    "recovery",
     "seconds",
+    "throughput",
 ]

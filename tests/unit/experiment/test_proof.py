@@ -12,7 +12,7 @@ from poolproof.checks import Verdict
 from poolproof.config import load_config
 from poolproof.errors import BlastRadiusError, HistoryError, PoolproofError, TargetError, UsageError
 from poolproof.experiment import SCENARIOS, Proof, carry_out, combine, judge_folder, plan_proof, prove, repeat
-from poolproof.experiment.proof import LOCK, _for_threads, _home, _make_empty
+from poolproof.experiment.proof import LOCK, _for_threads, home_of, made_empty
 from poolproof.experiment.scenarios import SESSIONS_PER_WORKER
 from poolproof.history import History, Journal, Lifecycle, load, save
 from poolproof.lab.launch import Ended, Progress
@@ -615,31 +615,31 @@ def test_of_a_comparison_the_folders_that_can_be_judged_are_named(tmp_path: Path
 
 def test_an_earlier_run_is_replaced(tmp_path: Path) -> None:
     folder = saved(tmp_path, "one", "kept")
-    _make_empty(folder)
+    made_empty(folder)
     assert list(folder.iterdir()) == []
 
 
 def test_what_is_no_run_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("dear")
     with pytest.raises(UsageError, match="holds something that is no run of poolproof"):
-        _make_empty(tmp_path)
+        made_empty(tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "dear"
 
 
 def test_runs_without_a_report_leave_nothing() -> None:
-    with _home(None) as home:
+    with home_of(None) as home:
         assert home.is_dir()
     assert not home.exists()
 
 
 def test_a_report_that_can_not_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match=r"the report can't be written to .*; name a folder"), _home(tmp_path / "file"):
+    with pytest.raises(UsageError, match=r"the report can't be written to .*; name a folder"), home_of(tmp_path / "file"):
         raise AssertionError("it must not come to this")
 
 
 def test_a_report_is_made_with_the_folders_above_it(tmp_path: Path) -> None:
-    with _home(tmp_path / "a" / "b") as home:
+    with home_of(tmp_path / "a" / "b") as home:
         assert {entry.name for entry in home.iterdir()} == {LOCK}
     assert list(home.iterdir()) == []
 
