@@ -8,6 +8,7 @@ from poolproof.errors import TargetError
 EXTRAS: Final = {
     "digits": ("work", "sklearn"),
     "dspy": ("dspy", "dspy"),
+    "linear": ("work", "sklearn"),
     "loky": ("peers", "loky"),
     "pebble": ("peers", "pebble"),
 }

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("sklearn")
 
-from poolproof.workloads import digits, load_workload
+from poolproof.workloads import digits, linear, load_workload
 
 KINDS = digits.workload().kinds
 
@@ -49,7 +49,7 @@ def test_a_payload_is_some_images_with_their_numbers(kind: str, count: int) -> N
 
 def test_a_payload_holds_the_images_of_its_numbers() -> None:
     rows, images = payload("batch")
-    np.testing.assert_array_equal(images, digits._digits()[0][rows])
+    np.testing.assert_array_equal(images, digits.images_and_labels()[0][rows])
 
 
 def test_a_payload_comes_from_the_seed() -> None:
@@ -90,7 +90,7 @@ def test_each_process_fits_a_classifier_of_its_own_that_answers_alike() -> None:
     inherited = digits._classifier()
     digits.workload().setup()  # type: ignore[misc]  # it has one
     assert digits._classifier() is not inherited
-    strange_images = digits._digits()[0][:, ::-1]
+    strange_images = digits.images_and_labels()[0][:, ::-1]
     np.testing.assert_array_equal(digits._classifier().predict(strange_images), inherited.predict(strange_images))
 
 
@@ -106,5 +106,26 @@ def test_the_answers_are_known_once_a_payload_was_made() -> None:
 
 
 def test_the_classifier_has_learnt_its_digits() -> None:
-    _, labels = digits._digits()
+    _, labels = digits.images_and_labels()
     assert np.mean(digits._answers() == labels) > 0.95
+
+
+# --- the linear one -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["predict", "batch"])
+def test_the_linear_classifiers_own_answer_verifies_and_no_other_one(kind: str) -> None:
+    it = load_workload("linear", {}).kinds[kind]
+    given = it.payload(random.Random(1))
+    answer = it.call(given, {})
+    assert it.verify(given, answer)
+    assert not it.verify(given, [*answer[1:], -1])
+
+
+def test_each_process_fits_a_linear_classifier_of_its_own_that_answers_alike() -> None:
+    inherited = linear._classifier()
+    linear.prepare()
+    images, labels = digits.images_and_labels()
+    assert linear._classifier() is not inherited
+    np.testing.assert_array_equal(linear._classifier().predict(images[:, ::-1]), inherited.predict(images[:, ::-1]))
+    assert np.mean(inherited.predict(images) == labels) > 0.9

@@ -45,7 +45,9 @@ app = typer.Typer(
 
 Workload = Annotated[
     str | None,
-    typer.Option(help="default, digits, dspy, scripted, waits, or module:name of your own.", show_default=False),
+    typer.Option(
+        help="default, answers, digits, dspy, linear, scripted, waits, or module:name of your own.", show_default=False
+    ),
 ]
 Layer = Annotated[int, typer.Option(help="How real the workers are: 1 simulated, 2 or 3.")]
 Workers = Annotated[int | None, typer.Option(help="Workers of the pool.", show_default=False)]

@@ -54,9 +54,10 @@ class Bounds(Struct, frozen=True, kw_only=True):
 
 
 class Watch(Struct, frozen=True, kw_only=True):
-    """How often the conductor looks at the processes of a run."""
+    """How often the conductor looks at the processes of a run, and how often at what each of them uses."""
 
     interval_s: Annotated[float, Meta(ge=0.01, le=10)]
+    usage_interval_s: Annotated[float, Meta(ge=0.1, le=3600)]
 
 
 class Budgets(Struct, frozen=True, kw_only=True):

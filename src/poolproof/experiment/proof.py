@@ -215,6 +215,7 @@ def plan_proof(
             bounds=Bounds(**msgspec.structs.asdict(config.bounds)),
             limits=limits,
             watch_s=config.watch.interval_s,
+            usage_s=config.watch.usage_interval_s,
         )
         for scenario in chosen
     )

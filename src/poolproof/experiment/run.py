@@ -1,6 +1,7 @@
 """One experiment of the user's own: a shape of load on a pool, with faults, judged by promises and by objectives."""
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -221,12 +222,16 @@ class Experiment:
         """As `run`, without blocking the event loop; cancelled, it ends the run and undoes its faults first."""
         ours, theirs = os.pipe()
         try:
-            running = asyncio.create_task(asyncio.to_thread(self.run, shape, mix, stop=ours, **terms))
+            # A future, not a task: the KeyboardInterrupt of a stopped run would go through a task and end the loop.
+            work = partial(self.run, shape, mix, stop=ours, **terms)
+            running = asyncio.get_running_loop().run_in_executor(None, work)
             try:
                 return await asyncio.shield(running)
             except asyncio.CancelledError:
                 os.write(theirs, b"x")
-                await asyncio.wait([running])  # nothing of it outlives the one who asked for it
+                while not running.done():  # nothing of it outlives the one who asked for it, even if he asks twice
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await asyncio.wait([running])
                 running.exception()
                 raise
         finally:
@@ -262,7 +267,7 @@ class Experiment:
             check_core(found)
         works_on, _ = choose(workload or config.load.workload)
         reference(works_on)
-        size = workers or config.pool.workers
+        size = config.pool.workers if workers is None else workers
         if not shape.steps:
             raise UsageError("the shape lasts no time: put load around its faults, as in hold(100, '10s') >> fault(…)")
         terms = (mix if isinstance(mix, Mix) else Mix(weights=mix or {})).terms()
@@ -294,6 +299,7 @@ class Experiment:
             bounds=Bounds(**msgspec.structs.asdict(config.bounds)),
             limits=limits,
             watch_s=config.watch.interval_s,
+            usage_s=config.watch.usage_interval_s,
         )
         if wrong := problems(plan):
             raise UsageError(f"this experiment makes no sense: {'; '.join(wrong)}")

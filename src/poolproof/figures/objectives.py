@@ -9,7 +9,7 @@ from poolproof.checks import Verdict
 from poolproof.figures.generator import LAG_FLOOR_NS, LAG_SHARE, Generator, generator, own_lag_ns
 from poolproof.figures.recovery import recovery
 from poolproof.history import History, Outcome, Phase
-from poolproof.plan import OF_THE_RUN, TIMES, UNITS, Objective
+from poolproof.plan import OF_THE_RUN, SHARES, TIMES, UNITS, Objective
 from poolproof.statistics import percentile, samples_needed
 
 QUANTILES: Final = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
@@ -99,11 +99,14 @@ def _figure(history: History, objective: Objective) -> tuple[float | None, str]:
             share = (offered - done) / offered if objective.figure == "error-rate" else done / offered
             allowed = objective.bound if objective.figure == "error-rate" else 1 - objective.bound
             # With so few that a single failure would be too much, none of them failing says little.
-            if allowed > 0 and offered * allowed < 1 and objective.is_met(share):
-                return None, f"{offered} operations{of} were offered: a rate of {allowed:g} takes {1 / allowed:.0f}"
+            needed = samples_needed(1 - allowed) if allowed > 0 else 0
+            if offered < needed and objective.is_met(share):
+                return None, f"{offered} operations{of} were offered: a rate of {allowed:g} takes {needed}"
             return share, ""
         case "throughput":
             seconds = history.plan.scenario.load.seconds
+            if not seconds:
+                return None, "the load lasts no time"
             end = history.origin + round(seconds * 1e9)
             inside = completed & (operations.done >= history.origin) & (operations.done <= end)
             return int(np.count_nonzero(inside)) / seconds, ""
@@ -134,6 +137,12 @@ def _of_the_run(history: History, figure: str) -> tuple[float | None, str]:
 
 def _doubt(history: History, objective: Objective, own: Generator) -> str:
     """Why a figure says nothing of the pool, whichever way it is; empty where it does."""
+    if objective.figure == "throughput" and (why := _incomplete(history)):
+        return why  # what was not sent any more could not complete
+    if objective.figure in SHARES and (void := history.first("void")) is not None:
+        # Whoever cut the run short left operations open, unless that was the pool itself.
+        if all(history.first(event) is None for event in ("hung", "hung-in", "own-doing")):
+            return f"the run was cut short: {void.detail}"
     if objective.figure == "lag-p99" or objective.figure not in (*TIMES, "throughput"):
         return ""
     if own.bottleneck:

@@ -10,6 +10,7 @@ from poolproof.history.schema import (
     Error,
     Executions,
     Fault,
+    Host,
     Incarnation,
     Leftover,
     Lifecycle,
@@ -17,6 +18,7 @@ from poolproof.history.schema import (
     Outcome,
     Phase,
     Sample,
+    Usage,
     column_types,
 )
 from poolproof.history.store import History, collect, load, read_plan, save, write_claims, write_plan
@@ -29,6 +31,7 @@ __all__ = [
     "Fault",
     "Follower",
     "History",
+    "Host",
     "Incarnation",
     "Journal",
     "Leftover",
@@ -38,6 +41,7 @@ __all__ = [
     "Phase",
     "Sample",
     "Seen",
+    "Usage",
     "Watched",
     "Worker",
     "canonical",

@@ -7,13 +7,15 @@ from typing import Final, TypeVar
 import msgspec
 
 from poolproof.errors import HistoryError
-from poolproof.history.schema import Error, Fault, Incarnation, Leftover, Lifecycle, Row, Sample
+from poolproof.history.schema import Error, Fault, Host, Incarnation, Leftover, Lifecycle, Row, Sample, Usage
 
 TABLES: Final[dict[str, type[Row]]] = {
     "errors": Error,
     "incarnations": Incarnation,
     "faults": Fault,
     "samples": Sample,
+    "usages": Usage,
+    "hosts": Host,
     "lifecycle": Lifecycle,
     "leftovers": Leftover,
 }

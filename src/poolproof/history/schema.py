@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-SCHEMA: Final = "poolproof/history-2"
+SCHEMA: Final = "poolproof/history-3"
 
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
@@ -172,6 +172,41 @@ class Sample(Row, frozen=True, kw_only=True):
     generator_ticks: int
     lab_threads: int
     lab_files: int
+
+
+class Usage(Row, frozen=True, kw_only=True):
+    """What one process of the run used at one moment of the load.
+
+    Attributes:
+        role: `worker`, one with records; `lab`, the pool's own process and the generator's; or `other`.
+        cpu_s: processor time that it has spent since it began, seconds.
+        pss_bytes: resident memory, each shared page divided by how many share it.
+        uss_bytes: memory that is its own alone: what its end would free.
+        waits: voluntary context switches since it began: how often it waited for something.
+        preemptions: involuntary ones: how often it had to make room for others.
+    """
+
+    at: int
+    pid: int
+    start_time: int
+    role: Literal["worker", "lab", "other"]
+    cpu_s: float
+    rss_bytes: int
+    pss_bytes: int
+    uss_bytes: int
+    threads: int
+    files: int
+    waits: int
+    preemptions: int
+
+
+class Host(Row, frozen=True, kw_only=True):
+    """What the whole machine was at, at one moment of the load; all processors together, seconds since it began."""
+
+    at: int
+    busy_s: float
+    idle_s: float
+    available_bytes: int
 
 
 class Lifecycle(Row, frozen=True, kw_only=True):

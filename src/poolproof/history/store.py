@@ -18,6 +18,7 @@ from poolproof.history.schema import (
     Error,
     Executions,
     Fault,
+    Host,
     Incarnation,
     Leftover,
     Lifecycle,
@@ -26,6 +27,7 @@ from poolproof.history.schema import (
     Phase,
     Row,
     Sample,
+    Usage,
     column_types,
 )
 from poolproof.probe import type_mark
@@ -75,6 +77,8 @@ class History:
     incarnations: tuple[Incarnation, ...] = ()
     faults: tuple[Fault, ...] = ()
     samples: tuple[Sample, ...] = ()
+    usages: tuple[Usage, ...] = ()
+    hosts: tuple[Host, ...] = ()
     lifecycle: tuple[Lifecycle, ...] = ()
     leftovers: tuple[Leftover, ...] = ()
     damaged_bytes: int = 0

@@ -21,8 +21,9 @@ from poolproof import faults, processes
 from poolproof.clock import SECOND_NS, now_ns
 from poolproof.errors import BlastRadiusError
 from poolproof.history import Fault, Follower, Incarnation, Journal, Sample, Watched, read_plan
-from poolproof.lab import boot, sweep
+from poolproof.lab import boot, sweep, usage
 from poolproof.lab.channel import Channel, Message
+from poolproof.lab.usage import Role
 from poolproof.plan import FaultSpec
 
 _PROGRESS_NS: Final = SECOND_NS // 4
@@ -157,8 +158,12 @@ class Conductor:
             self._selector.unregister(self._lab)
             return
         message, _ = received
-        if message["kind"] == "measured":
+        if message["kind"] == "load-ended":
+            self._take_usage()
+            self._is_measuring = False
+        elif message["kind"] == "measured":
             self._is_measuring = True
+            self._measure_usage()
             for number, spec in enumerate(self._plan.scenario.faults):
                 begin = message["start"] + round(spec.at_s * SECOND_NS)
                 # A stream of its own for each fault: leaving one out does not reshuffle the others.
@@ -222,6 +227,24 @@ class Conductor:
             )
 
             self._memory_mb = memory / 1e6
+
+    def _measure_usage(self) -> None:
+        """See what each process uses, again and again while the load lasts."""
+        if self._is_measuring and self._parent is not None and not self._parent.gone:
+            self._take_usage()
+            self._at(now_ns() + round(self._plan.usage_s * SECOND_NS), self._measure_usage)
+
+    def _take_usage(self) -> None:
+        lab = None if self._parent is None else self._parent.process
+        if lab is None:
+            return
+        self._follower.refresh()
+        for process in (lab, *(living.handle.process for living in self._alive.values())):
+            role: Role = "worker" if process.identity in self._follower.workers else "other"
+            used = usage.of_process(process, "lab" if process is lab else role)
+            if used is not None:
+                self._journal.write(used)
+        self._journal.write(usage.of_host())
 
     def _consider_giving_up(self) -> None:
         """Tell the lab to send nothing more, once a condition of the plan for that holds."""

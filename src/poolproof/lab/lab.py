@@ -322,15 +322,18 @@ class Lab:
         load, client, columns = self._plan.scenario.load, self._client, self._columns
         with self._stage("prepare", self._plan.bounds.open_s):
             count = most_turns(load)
-            first = client.lay_out(turns(load, self._mix_of_users, self._plan.seed, count))
+            laid_out = turns(load, self._mix_of_users, self._plan.seed, count)
+            first, deadline_ns = client.lay_out(laid_out), laid_out.deadline_ns
 
         def send(op: int, ready: int) -> None:
             columns.due[op] = ready
+            if after := int(deadline_ns[op - first]):
+                columns.deadline[op] = ready + after
             self._provide(op)
             client.send(op)
 
         def next_ended(until: int) -> tuple[int, int] | None:
-            op = client.next_ended(until)
+            op = client.next_ended(min(until, now_ns() + _LOOK_NS))  # where nothing ends, it may have been given up
             return None if op < 0 else (op, columns.done[op])
 
         with self._stage("load", load.seconds + self._plan.scenario.fault_s + 2 * SLACK_S):
@@ -348,6 +351,7 @@ class Lab:
         self._looked, self._given_up = start, ""
 
     def _end_measuring(self, first_unsent: int, count: int) -> None:
+        self._conductor.send("load-ended")
         self._client.take_back(first_unsent)
         if self._given_up:
             self._event("given-up", "load", count, self._given_up)

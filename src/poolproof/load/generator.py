@@ -200,13 +200,15 @@ MOST_TURNS: Final = 1_000_000
 _QUICKEST_S: Final = 50e-6
 _QUICK_THOUGHT: Final = 4
 """How much quicker than on average all of them together may think for long."""
+_FEW: Final = 20
+"""Where there are few turns, their number may be several times the average: so many more."""
 
 
 def most_turns(load: Load) -> int:
     """How many operations the users of a closed load can send: for so many there is room."""
     quickest_s = max(load.think_s / (_QUICK_THOUGHT if load.arrivals == "poisson" else 1), _QUICKEST_S)
     user_s = sum(max(step.rate, step.to or 0.0) * step.seconds for step in load.steps)
-    return min(MOST_TURNS, round(user_s / quickest_s) + _most_users(load))
+    return min(MOST_TURNS, round(user_s / quickest_s) + _most_users(load) + _FEW)
 
 
 def _most_users(load: Load) -> int:

@@ -24,7 +24,7 @@ class Mix:
         deadline: within what time of being due they must have ended; 0 for no deadline.
 
     Raises:
-        UsageError: a weight, a count or a share makes no sense, or all weights are zero.
+        UsageError: a weight makes no sense, or all of them are zero.
     """
 
     weights: Mapping[str, float] = field(default_factory=dict)

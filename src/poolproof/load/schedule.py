@@ -101,7 +101,8 @@ def mix_and_placed(
     Raises:
         UsageError: the mix, or what is placed, has a kind that there is not.
     """
-    if unknown := sorted({*load.mix, *(it.kind for it in load.placed)} - {*kinds, *beside, ""}):
+    strange = {it.kind for it in load.placed} - {*kinds, *beside, ""}
+    if unknown := sorted({*load.mix} - kinds.keys() | strange):
         raise UsageError(f"the load has operations of the kind {unknown[0]!r}: the workload has {', '.join(kinds)}")
     weights = load.mix or {name: kind.weight for name, kind in kinds.items()}
     mix = {name: replace(kinds[name], weight=weight) for name, weight in weights.items() if weight > 0}
@@ -121,7 +122,7 @@ def schedule(load: Load, kinds: Mapping[str, Kind], seed: int) -> Schedule:
     Raises:
         UsageError: more operations than fit in memory.
     """
-    expected = sum(step.operations for step in load.steps)
+    expected = sum(step.operations for step in load.steps if load.model == "open")
     if expected > MAX_OPERATIONS:
         raise UsageError(
             f"the load has about {expected:,.0f} operations, the most is {MAX_OPERATIONS:,}: "

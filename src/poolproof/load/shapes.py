@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, TypeVar
 import msgspec
 
 from poolproof.errors import UsageError
-from poolproof.plan import FaultKind, FaultSpec, Load, Placed, Step, seconds
+from poolproof.plan import TARGETS, FaultKind, FaultSpec, Load, Placed, Step, seconds
 
 Duration = str | float
 """`"30s"`, `"2m"`, `"1h30m"`, or plain seconds."""
@@ -236,15 +236,20 @@ def fault(
         terms: the other fields of `FaultSpec`.
 
     Raises:
-        UsageError: there is no such field, or the duration can't be read.
+        UsageError: there is no such fault or field, it can't befall that, or a duration can't be read.
     """
-    if unknown := sorted(set(terms) - {it.name for it in msgspec.structs.fields(FaultSpec)}):
-        raise UsageError(f"fault({kind!r}): unknown {unknown[0]!r}: it is one of the fields of FaultSpec, or none")
+    if kind not in TARGETS:
+        raise UsageError(f"fault({kind!r}): unknown fault: expected one of {', '.join(TARGETS)}")
+    if target not in TARGETS[kind]:
+        raise UsageError(f"fault({kind!r}): target = {target!r}: expected {' or '.join(TARGETS[kind])}")
+    known = {it.name for it in msgspec.structs.fields(FaultSpec)} - {"at_s", "for_s"}
+    if unknown := sorted(set(terms) - known):
+        raise UsageError(f"fault({kind!r}): unknown {unknown[0]!r}: expected at, lasting, {', '.join(sorted(known))}")
     if target == "worker" and not count and not share:
         count = 1
     spec = FaultSpec(
         kind=kind,
-        at_s=0.0,
+        at_s=seconds(at, f"fault({kind!r}) at"),
         target=target,
         count=count,
         share=share,

@@ -104,6 +104,8 @@ class Plan(Value, frozen=True, kw_only=True):
         service_ms: how long the scripted operations occupy a worker, by kind.
         service_spread: by how much that varies: the sigma of a lognormal distribution with that median.
         options: what the target's factory is given by name, beside the number of workers.
+        watch_s: how often it is seen which processes there are.
+        usage_s: how often, during the load, what each of them uses; that takes longer.
     """
 
     schema: str = SCHEMA
@@ -119,6 +121,7 @@ class Plan(Value, frozen=True, kw_only=True):
     bounds: Bounds
     limits: Limits
     watch_s: float = 0.1
+    usage_s: float = 1.0
 
     @property
     def works_on(self) -> str:

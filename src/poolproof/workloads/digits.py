@@ -5,6 +5,7 @@ every answer is verified against what it says here.
 """
 
 import random
+from collections.abc import Callable
 from functools import cache
 from typing import Any, Final
 
@@ -22,7 +23,8 @@ Images = npt.NDArray[np.float64]
 
 
 @cache
-def _digits() -> tuple[Images, npt.NDArray[np.int64]]:
+def images_and_labels() -> tuple[Images, npt.NDArray[np.int64]]:
+    """All of them; shapes (images, 64) and (images,)."""
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
@@ -34,13 +36,13 @@ def _classifier() -> Any:
     # Trees, since they are fitted and asked on the calling thread alone: OpenMP, which others use, hangs after a fork.
     from sklearn.ensemble import ExtraTreesClassifier
 
-    return ExtraTreesClassifier(n_estimators=_TREES, random_state=_SEED).fit(*_digits())
+    return ExtraTreesClassifier(n_estimators=_TREES, random_state=_SEED).fit(*images_and_labels())
 
 
 @cache
 def _answers() -> npt.NDArray[np.int64]:
     """What the classifier says of every image; shape (images,)."""
-    return np.asarray(_classifier().predict(_digits()[0]))
+    return np.asarray(_classifier().predict(images_and_labels()[0]))
 
 
 def prepare() -> None:
@@ -55,10 +57,12 @@ def classify(payload: tuple[list[int], Images], state: dict[str, Any]) -> list[i
     return [int(digit) for digit in _classifier().predict(images)]
 
 
-def _images(count: int) -> Any:
+def payload_of(count: int, learn: Callable[[], object]) -> Callable[[random.Random], tuple[list[int], Images]]:
+    """Makes payloads of so many images each, with their numbers, once the client has learnt what to expect."""
+
     def make(rng: random.Random) -> tuple[list[int], Images]:
-        _answers()  # the first time, long before the load: only the client makes payloads, and it verifies
-        images, _ = _digits()
+        learn()  # the first time, long before the load: only the client makes payloads, and it verifies
+        images, _ = images_and_labels()
         rows = [rng.randrange(len(images)) for _ in range(count)]
         return rows, images[rows]
 
@@ -75,8 +79,8 @@ def workload() -> Workload:
     """`predict` of one image and `batch` of 64, nine to one."""
     return Workload(
         kinds={
-            "predict": Kind(weight=9, payload=_images(1), call=classify, verify=verify),
-            "batch": Kind(weight=1, payload=_images(BATCH), call=classify, verify=verify),
+            "predict": Kind(weight=9, payload=payload_of(1, _answers), call=classify, verify=verify),
+            "batch": Kind(weight=1, payload=payload_of(BATCH, _answers), call=classify, verify=verify),
         },
         setup=prepare,
         modules=(__name__, "sklearn.datasets", "sklearn.ensemble"),

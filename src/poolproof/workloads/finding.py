@@ -9,8 +9,10 @@ from poolproof.extras import install_command, installed, require
 from poolproof.plan import Workload
 
 BUNDLED: Final = {
+    "answers": "poolproof.workloads.scripted:answers",
     "digits": "poolproof.workloads.digits:workload",
     "dspy": "poolproof.workloads.programs:workload",
+    "linear": "poolproof.workloads.linear:workload",
     "scripted": "poolproof.workloads.scripted:workload",
     "waits": "poolproof.workloads.scripted:waits",
 }

@@ -66,3 +66,14 @@ def waits() -> Workload:
         modules=(commands.__name__,),
         in_workers=commands.REFERENCE,
     )
+
+
+def answers() -> Workload:
+    """Operations that take no time: what is measured with them is the pool's own."""
+    return Workload(
+        kinds={
+            "answer": Kind(payload=lambda rng: ("answer", rng.getrandbits(32)), call=obey, verify=expected),
+        },
+        modules=(commands.__name__,),
+        in_workers=commands.REFERENCE,
+    )

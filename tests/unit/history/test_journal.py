@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from poolproof.errors import HistoryError
-from poolproof.history import Error, Fault, Incarnation, Journal, Leftover, Lifecycle, Sample
+from poolproof.history import Error, Fault, Host, Incarnation, Journal, Leftover, Lifecycle, Sample, Usage
 from poolproof.history import journal as journals
 from poolproof.history.schema import Row
 
@@ -23,6 +23,21 @@ ROWS: list[Row] = [
         held=(1, 2),
     ),
     Sample(at=1, processes=2, zombies=0, memory_bytes=3, generator_ticks=4, lab_threads=5, lab_files=6),
+    Usage(
+        at=1,
+        pid=2,
+        start_time=3,
+        role="lab",
+        cpu_s=0.5,
+        rss_bytes=4,
+        pss_bytes=5,
+        uss_bytes=6,
+        threads=7,
+        files=8,
+        waits=9,
+        preemptions=10,
+    ),
+    Host(at=1, busy_s=0.5, idle_s=1.5, available_bytes=2),
     Lifecycle(event="stage", at=1, stage="load", value=None, detail="ü"),
     Leftover(after="close", what="process", owner="python", detail="alive"),
 ]

@@ -119,7 +119,7 @@ def test_a_run_that_did_not_end_is_refused(folder: Path) -> None:
     assert "the run did not end there" in refusal(folder)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"schema": "poolproof/history-2"}', b"\xff\xff"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"schema": "poolproof/history-3"}', b"\xff\xff"])
 def test_a_damaged_description_is_refused(content: bytes, folder: Path) -> None:
     (folder / "history.json").write_bytes(content)
     assert "history.json is damaged" in refusal(folder)
