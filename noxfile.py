@@ -60,10 +60,21 @@ def integration(session: nox.Session, layer: int) -> None:
     run_pytest(session, "tests/integration", f"--layer={layer}", *at_once, extras=extras)
 
 
+def install_locust(session: nox.Session) -> str:
+    """Make an environment for Locust, in that of the session: it replaces parts of Python in every process it is in."""
+    folder = Path(session.virtualenv.location, "locust").resolve()
+    python = str(folder / "bin" / "python")
+    session.run_install("python", "-m", "venv", str(folder))
+    session.run_install(python, "-m", "pip", "install", "--quiet", "locust>=2.40", external=True)
+    return python
+
+
 @nox.session
 @nox.parametrize("layer", LAYERS)
 def performance(session: nox.Session, layer: int) -> None:
     """Measure one layer, the kit's own cost included, and judge the figures by the budgets in config/."""
+    if layer == 2:
+        session.env["POOLPROOF_LOCUST"] = install_locust(session)
     run_pytest(session, "tests/performance", f"--layer={layer}")
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -20,18 +21,19 @@ _PATIENCE_S: Final = 90.0
 """Longer than any round takes, and shorter than a test may."""
 _LEAVE_S: Final = 10.0
 _LAST_WORDS: Final = 1_500
+_MEASURES: Final = (sys.executable, "-m", "tests.performance.measures")
 _CPU_CLOCK: Final = 2
 """`CPUCLOCK_SCHED` of linux/posix-timers.h: the clock of a process that counts the time it had a processor, in ns."""
 
 
 class Contestant:
-    """`python -m tests.performance.measures` with these arguments; ready once it is made, gone when its block ends."""
+    """A program with these arguments, `measures` by default; ready once it is made, gone when its block ends."""
 
-    def __init__(self, root: Path, *arguments: str) -> None:
-        self._name = " ".join(arguments)
+    def __init__(self, root: Path, *arguments: str, program: Sequence[str] = _MEASURES) -> None:
+        self._name = " ".join((program[-1], *arguments))
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed when this one ends
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.performance.measures", *arguments],
+            [*program, *arguments],
             cwd=root,
             bufsize=0,
             stdin=subprocess.PIPE,
@@ -56,14 +58,14 @@ class Contestant:
     def __exit__(self, *_: object) -> None:
         self._end(_LEAVE_S)
 
-    def round(self) -> Any:
-        """Have one round measured; what it answered.
+    def round(self, order: object = None) -> Any:
+        """Have one round measured, as ordered where the program takes orders; what it answered.
 
         Raises:
             NotMeasured: it has died, says nothing, or nothing that can be read; its last words are told.
         """
         with contextlib.suppress(BrokenPipeError):  # why it is gone is told where its answer is missed
-            self._stdin.write(b"\n")
+            self._stdin.write(json.dumps(order).encode() + b"\n")
         return self._hear()
 
     def quiet_for(self, seconds: float) -> None:

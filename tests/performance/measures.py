@@ -7,6 +7,7 @@ a line of JSON. Meanwhile it waits on that read, and so do its workers on theirs
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import sys
@@ -29,6 +30,7 @@ ROUND_TRIPS: Final = 1_000
 BURST: Final = 20_000
 BULK: Final = bytes(range(256)) * (16_000_000 // 256)
 BULK_CALLS: Final = 3
+PREDICTIONS: Final = 200
 SESSION_CALLS: Final = 1_000
 STRIDE: Final = 7_919
 """A prime: steps of it come to every session in an order that no cache expects."""
@@ -144,6 +146,29 @@ def bulk(entrant: str, workers: str) -> Iterator[Round]:
                 del answer  # or the memory of two of them would be measured
             return median(times) / 1e6
 
+        yield take
+
+
+@contextmanager
+def predictions(entrant: str, workers: str) -> Iterator[Round]:
+    """How long a pool takes for many digits, each a few milliseconds of real work, handed over at once; in ms."""
+    from poolproof.workloads import digits
+
+    kind = digits.workload().kinds["predict"]
+    draw = random.Random(0)
+    payloads = [kind.payload(draw) for _ in range(PREDICTIONS)]
+    with ENTRANTS[entrant](int(workers)) as begin:
+
+        def take() -> float:
+            began = time.perf_counter_ns()
+            waits = [begin(chores.classify, payload) for payload in payloads]
+            answers = [wait() for wait in waits]
+            taken_ns = time.perf_counter_ns() - began
+            if not all(map(digits.verify, payloads, answers)):
+                raise RuntimeError(f"{entrant} mixed up the digits")
+            return taken_ns / 1e6
+
+        take()  # by whose end all workers have their classifier
         yield take
 
 
@@ -270,7 +295,7 @@ def prepared(workers: str, module: str) -> Iterator[Round]:
 
 
 MEASURES: Final[Mapping[str, Measure]] = {
-    measure.__name__: measure for measure in (round_trip, burst, bulk, idle, sessions, kills, prepared)
+    measure.__name__: measure for measure in (round_trip, burst, bulk, predictions, idle, sessions, kills, prepared)
 }
 
 

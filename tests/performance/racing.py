@@ -9,7 +9,7 @@ Pure: what measures comes as a function. What was not measured is an error, neve
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from statistics import median
 from typing import Final
@@ -59,9 +59,13 @@ class Race:
         """The median of one contestant's figures."""
         return median(self.of(name))
 
+    def pairs(self, of: str, to: str) -> tuple[float, ...]:
+        """How many times the cost of `to` the cost of `of` is, round by round."""
+        return tuple(one / other for one, other in zip(self.of(of), self.of(to), strict=True))
+
     def ratio(self, of: str, to: str) -> float:
         """How many times the cost of `to` the cost of `of` is: the median of what the rounds say."""
-        return median(one / other for one, other in zip(self.of(of), self.of(to), strict=True))
+        return median(self.pairs(of, to))
 
     def excess(self, of: str, over: str) -> float:
         """By how much the cost of `of` exceeds that of `over`: the median of what the rounds say."""
@@ -76,6 +80,16 @@ def run(what: str, unit: str, contestants: Mapping[str, Callable[[], float]], ro
         for name in there[:: -1 if number % 2 else 1]:
             figures[name].append(contestants[name]())
     return Race(what=what, unit=unit, figures={name: tuple(found) for name, found in figures.items()})
+
+
+def joined(what: str, races: Sequence[Race]) -> Race:
+    """The rounds of several races among the same contestants as those of one, in which each counts as much."""
+    units = {race.unit for race in races}
+    names = {tuple(race.figures) for race in races}
+    if len(units) != 1 or len(names) != 1:
+        raise NotMeasured(f"{what}: other units or contestants in some of {', '.join(race.what for race in races)}")
+    figures = {name: tuple(figure for race in races for figure in race.of(name)) for name in races[0].figures}
+    return Race(what=what, unit=races[0].unit, figures=figures)
 
 
 def missed(race: Race, ours: str, at_least: Mapping[str, float]) -> list[str]:
@@ -115,20 +129,32 @@ class Row:
     median: str
     rounds: str
     ratio: str
+    pairs: str
 
 
 def rows(race: Race, ours: str) -> list[Row]:
-    """A line for each contestant: its figures, and how many times ours they are."""
+    """A line for each contestant: its figures, how many times ours they are, and how far that varies among rounds."""
     return [
         Row(
             measure=race.what,
             of=name,
             median=f"{in_digits(race.median(name))} {race.unit}",
-            rounds=f"{in_digits(min(figures))} – {in_digits(max(figures))}",
+            rounds=_spread(figures),
             ratio=f"{race.ratio(name, ours):.2f}",
+            pairs=_spread(race.pairs(name, ours)) if name != ours else "",
         )
         for name, figures in race.figures.items()
     ]
+
+
+def alone(what: str, unit: str, figures: Sequence[float], of: str) -> Row:
+    """The line of what is measured by itself."""
+    spread = _spread(figures) if len(figures) > 1 else ""
+    return Row(measure=what, of=of, median=f"{in_digits(median(figures))} {unit}", rounds=spread, ratio="", pairs="")
+
+
+def _spread(figures: Sequence[float]) -> str:
+    return f"{in_digits(min(figures))} – {in_digits(max(figures))}"
 
 
 def in_digits(figure: float) -> str:

@@ -8,8 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -18,19 +17,18 @@ from typing import Final
 import numpy as np
 import pytest
 
-from poolproof.experiment import environment
 from poolproof.statistics import percentile
 from tests.performance.contestant import Contestant
-from tests.performance.entrants import EXECUTOR, FLOOR, MULTIPROCESSING, OURS, PEBBLE
-from tests.performance.measures import ANY, BURST
-from tests.performance.racing import Race, Row, in_digits, missed, rows, run, table
+from tests.performance.entrants import EXECUTOR, FLOOR, LOKY, MULTIPROCESSING, OURS, PEBBLE
+from tests.performance.measures import ANY, BURST, PREDICTIONS
+from tests.performance.racing import Race, Row, alone, missed, rows, run
 
-pytestmark = [pytest.mark.layer(2), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.layer(2), pytest.mark.timeout(600), pytest.mark.usefixtures("undisturbed")]
 
 Enter = Callable[..., Contestant]
 Report = list[Row]
 
-PEERS: Final = (EXECUTOR, MULTIPROCESSING, PEBBLE)
+PEERS: Final = (EXECUTOR, MULTIPROCESSING, LOKY, PEBBLE)
 WORKERS: Final = "2"
 
 # All bounds. A ratio says how many times ours a peer's cost must be at least.
@@ -56,53 +54,11 @@ sys.stdout.write(str(time.perf_counter_ns() - began))
 """
 
 
-@pytest.fixture(autouse=True)
-def _alone() -> None:
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        pytest.fail("while other tests run beside it, nothing can be measured: leave out -n")
-
-
-@pytest.fixture(scope="module")
-def report(request: pytest.FixtureRequest) -> Iterator[Report]:
-    """Takes the lines of the table, which is printed past pytest's capture once all is measured."""
-    lines: Report = []
-    yield lines
-    if not lines:
-        return
-    capture = request.config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled():
-        sys.stdout.write(f"\n\n{table(lines, machine())}\n")
-
-
-@pytest.fixture
-def enter(pytestconfig: pytest.Config) -> Iterator[Enter]:
-    """Starts contestants, each with a measure and its arguments; nothing of them outlives the test."""
-    with ExitStack() as track:
-        yield lambda *arguments: track.enter_context(Contestant(pytestconfig.rootpath, *arguments))
-
-
-def machine() -> str:
-    """The machine in words."""
-    found = environment()
-    cpuinfo = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.split(":")[1].strip() for line in cpuinfo if line.startswith("model name")), "unknown model")
-    return (
-        f"{found['python']}, {found['system']}, {found['cores']} processors ({model}), {found['memory_gib']} GiB, "
-        f"at {found['time']}"
-    )
-
-
 def race(what: str, unit: str, contestants: Mapping[str, Contestant], rounds: int, report: Report, ours: str) -> Race:
     """Have them race, and put the figures into the table."""
     measured = run(what, unit, {name: contestant.round for name, contestant in contestants.items()}, rounds)
     report += rows(measured, ours)
     return measured
-
-
-def alone(what: str, unit: str, figures: list[float], of: str = OURS) -> Row:
-    """The line of what is measured by itself."""
-    spread = f"{in_digits(min(figures))} – {in_digits(max(figures))}" if len(figures) > 1 else ""
-    return Row(measure=what, of=of, median=f"{in_digits(median(figures))} {unit}", rounds=spread, ratio="")
 
 
 def test_a_round_trip_on_one_processor_takes_at_most_three_times_as_long_as_a_bare_socketpair(
@@ -145,6 +101,13 @@ def test_sixteen_megabytes_there_and_back_take_no_longer_than_in_the_standard_li
     assert missed(measured, OURS, BULKS) == []
 
 
+def test_on_real_work_all_pools_are_shown_beside_each_other(enter: Enter, report: Report) -> None:
+    contestants = {name: enter("predictions", name, WORKERS) for name in (OURS, *PEERS)}
+
+    # No bound: nearly all of it is the work's own time, and what a pool costs drowns in how that varies.
+    race(f"{PREDICTIONS} predictions of digits by {WORKERS} workers", "ms", contestants, 8, report, OURS)
+
+
 def test_sixteen_workers_with_scikit_learn_are_ready_within_half_a_second(enter: Enter, report: Report) -> None:
     contestant = enter("prepared", str(PREPARED_WORKERS), MODULE)
 
@@ -152,9 +115,9 @@ def test_sixteen_workers_with_scikit_learn_are_ready_within_half_a_second(enter:
 
     what = f"{PREPARED_WORKERS} workers with {MODULE}"
     report += [
-        alone(f"{what}: constructor", "s", list(made)),
-        alone(f"{what}: from there until ready", "s", list(ready)),
-        alone(f"{what}: from there until all ran at once", "s", list(together)),
+        alone(f"{what}: constructor", "s", made, of=OURS),
+        alone(f"{what}: from there until ready", "s", ready, of=OURS),
+        alone(f"{what}: from there until all ran at once", "s", together, of=OURS),
     ]
     assert median(ready) < PREPARED_S
 
@@ -165,9 +128,10 @@ def test_the_capacity_of_a_killed_worker_is_back_within_150_ms(enter: Enter, rep
     restored_ms = [contestant.round() for _ in range(KILLS)]
 
     p95_ms = percentile(np.array(restored_ms), 0.95)
-    report.append(alone(f"SIGKILL of one of {KILLED_WORKERS} until all run at once, {KILLS} kills", "ms", restored_ms))
+    what = f"SIGKILL of one of {KILLED_WORKERS} until all run at once, {KILLS} kills"
+    report.append(alone(what, "ms", restored_ms, of=OURS))
     assert p95_ms is not None
-    report.append(alone("the same, p95", "ms", [p95_ms]))
+    report.append(alone("the same, p95", "ms", [p95_ms], of=OURS))
     assert p95_ms < RESTORED_P95_MS
 
 

@@ -7,7 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.performance.racing import ROUNDS_NEEDED, NotMeasured, Race, Row, in_digits, missed, rows, run, table
+from tests.performance.racing import (
+    ROUNDS_NEEDED,
+    NotMeasured,
+    Race,
+    Row,
+    alone,
+    in_digits,
+    joined,
+    missed,
+    rows,
+    run,
+    table,
+)
 
 
 def raced(**figures: tuple[float, ...]) -> Race:
@@ -108,6 +120,19 @@ def test_without_bounds_there_is_no_verdict() -> None:
         missed(raced(ours=(1, 1, 1)), "ours", {})
 
 
+def test_joined_races_are_judged_by_all_their_rounds() -> None:
+    slow, fast = raced(ours=(1, 1, 1), peer=(4, 4, 4)), raced(ours=(10,) * 4, peer=(5,) * 4)
+    race = joined("any call", [slow, fast])
+    assert race.pairs("peer", "ours") == (4, 4, 4, 0.5, 0.5, 0.5, 0.5)
+    assert missed(race, "ours", {"peer": 1})
+
+
+@pytest.mark.parametrize("other", [raced(peer=(1, 1, 1)), Race(what="it", unit="ms", figures={"ours": (1, 1, 1)})])
+def test_races_of_others_or_in_another_unit_are_not_joined(other: Race) -> None:
+    with pytest.raises(NotMeasured, match="other units or contestants"):
+        joined("any call", [raced(ours=(1, 1, 1)), other])
+
+
 @pytest.mark.parametrize("figure", [0, -1, math.nan, math.inf])
 @pytest.mark.parametrize("who", ["ours", "peer"])
 def test_a_figure_that_is_no_cost_is_refused(who: str, figure: float) -> None:
@@ -122,20 +147,32 @@ def test_rounds_that_are_missing_are_no_race(figures: dict[str, tuple[float, ...
 
 
 def test_the_table_is_markdown_below_its_machine() -> None:
-    row = Row(measure="a call", of="ours", median="4.00 us", rounds="3.00 – 5.00", ratio="1.00")
+    row = Row(measure="a call", of="peer", median="4.00 us", rounds="3.00 – 5.00", ratio="1.50", pairs="1.40 – 1.60")
     assert table([row], "an abacus").splitlines() == [
         "Measured on an abacus:",
         "",
-        "| measure | of | median | rounds | ratio |",
-        "| --- | --- | --- | --- | --- |",
-        "| a call | ours | 4.00 us | 3.00 – 5.00 | 1.00 |",
+        "| measure | of | median | rounds | ratio | pairs |",
+        "| --- | --- | --- | --- | --- | --- |",
+        "| a call | peer | 4.00 us | 3.00 – 5.00 | 1.50 | 1.40 – 1.60 |",
     ]
 
 
 def test_a_line_tells_how_many_times_ours_it_is() -> None:
     ours, peer = rows(raced(ours=(4, 3, 5), peer=(40, 30, 50)), "ours")
-    assert ours == Row(measure="a call", of="ours", median="4.00 us", rounds="3.00 – 5.00", ratio="1.00")
-    assert peer == Row(measure="a call", of="peer", median="40.0 us", rounds="30.0 – 50.0", ratio="10.00")
+    assert (ours.median, ours.rounds, ours.ratio) == ("4.00 us", "3.00 – 5.00", "1.00")
+    assert (peer.median, peer.rounds, peer.ratio) == ("40.0 us", "30.0 – 50.0", "10.00")
+
+
+def test_a_line_tells_from_what_to_what_the_ratio_is_in_a_round() -> None:
+    # The figures alone would say from 1 to 100: what counts is who met whom.
+    ours, peer = rows(raced(ours=(1, 10, 2), peer=(10, 100, 40)), "ours")
+    assert (ours.pairs, peer.pairs) == ("", "10.0 – 20.0")
+
+
+def test_what_is_measured_by_itself_has_no_ratio() -> None:
+    assert alone("a start", "s", [3, 1, 2], of="ours") == Row(
+        measure="a start", of="ours", median="2.00 s", rounds="1.00 – 3.00", ratio="", pairs=""
+    )
 
 
 @pytest.mark.parametrize(
