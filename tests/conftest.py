@@ -10,6 +10,10 @@ from tests.integration.runs import CONFIG, ROOT, Run
 UNIT = Path(__file__).parent / "unit"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="measure at full length and in real time")
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
     if item.path.is_relative_to(UNIT):
         item.add_marker("functional")

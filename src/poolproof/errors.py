@@ -52,6 +52,18 @@ class HistoryError(UsageError):
         super().__init__(f"{folder}: {message}")
 
 
+class BaselineError(UsageError):
+    """Baselines that cannot be read or kept: damaged, of another version, in use by another process.
+
+    Attributes:
+        path: the file or folder that it is about; it is left as it is.
+    """
+
+    def __init__(self, path: Path, message: str) -> None:
+        self.path = path
+        super().__init__(f"{path}: {message}")
+
+
 class BlastRadiusError(PoolproofError):
     """A fault that would harm more than the limits allow; refused before anything was harmed."""
 

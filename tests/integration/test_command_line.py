@@ -160,10 +160,10 @@ def _age_history(run: Path) -> None:
     (marker,) = [
         path
         for path in run.rglob("*.json")
-        if "poolproof/history-2" in path.read_text(encoding="utf-8", errors="replace")
+        if "poolproof/history-3" in path.read_text(encoding="utf-8", errors="replace")
     ]
     marker.write_text(
-        marker.read_text(encoding="utf-8").replace("poolproof/history-2", "poolproof/history-0"), encoding="utf-8"
+        marker.read_text(encoding="utf-8").replace("poolproof/history-3", "poolproof/history-0"), encoding="utf-8"
     )
 
 

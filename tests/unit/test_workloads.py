@@ -211,16 +211,16 @@ def test_an_overdue_operation_comes_only_where_it_is_placed() -> None:
     assert {name: kind.weight for name, kind in scripted.waits().kinds.items()} == {"wait": 1, "overdue": 0}
 
 
-@pytest.mark.parametrize("kind", ["wait", "overdue", "predict", "batch", "obey"])
+@pytest.mark.parametrize("kind", ["wait", "overdue", "predict", "batch", "obey", "answer"])
 def test_each_scripted_operation_returns_a_number_of_its_own(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    made = {**scripted.workload().kinds, **scripted.waits().kinds}[kind]
+    made = {**scripted.workload().kinds, **scripted.waits().kinds, **scripted.answers().kinds}[kind]
     one, other = made.payload(RNG), made.payload(RNG)
     assert made.verify(one, made.call(one, {}))
     assert not made.verify(one, made.call(other, {}))
 
 
-@pytest.mark.parametrize("workload", [scripted.workload(), scripted.waits()])
+@pytest.mark.parametrize("workload", [scripted.workload(), scripted.waits(), scripted.answers()])
 def test_workers_find_every_scripted_kind_in_what_they_import(workload: Workload) -> None:
     in_workers = references.load(workload.in_workers)
     assert {name: in_workers.kinds[name].call for name in workload.kinds} == dict.fromkeys(workload.kinds, obey)

@@ -81,7 +81,7 @@ def _run(arguments: list[str]) -> int:
     # Imported here, so that an interrupt during imports is answered like any other.
     import typer
 
-    from poolproof.cli.exploring import app
+    from poolproof.cli.benchmarking import app
     from poolproof.errors import PoolproofError
 
     # Newer releases of typer carry click inside, older ones depend on it: this is its base of usage errors in both.

@@ -110,7 +110,7 @@ def prove(
     config: ConfigFolder = None,
 ) -> int:
     """Prove one pool: exit status 0 every promise that counts is kept, 1 one is broken, 2 usage, 3 could not tell."""
-    effective = _configure(config, layer, workload=workload, workers=workers, rate=rate, seconds=seconds)
+    effective = configure(config, layer, workload=workload, workers=workers, rate=rate, seconds=seconds)
     proofs = _prove_all([target], effective, layer, seed, scenario, report, json)
     _keep(as_object(proofs[0]), proofs, report, json)
     print_proof(proofs[0])
@@ -134,7 +134,7 @@ def compare(
     """Prove several pools with the same plans and show them side by side; the exit status is that of the worst."""
     if len(targets) < 2 or len(set(targets)) < len(targets):
         raise UsageError("compare takes two targets or more, each named once")
-    effective = _configure(config, layer, workload=workload, workers=workers, rate=rate, seconds=seconds)
+    effective = configure(config, layer, workload=workload, workers=workers, rate=rate, seconds=seconds)
     proofs = _prove_all(targets, effective, layer, seed, scenario, report, json)
     _keep(comparison(proofs), proofs, report, json)
     console = Console(emoji=False)
@@ -188,7 +188,7 @@ def show_config(layer: Layer = DEFAULT_LAYER, config: ConfigFolder = None) -> in
     table = Table(title=f"Configuration of layer {layer}", title_justify="left")
     for column in ("setting", "value", "origin"):
         table.add_column(column, overflow="fold")
-    for key, value, origin in _configure(config, layer).rows():
+    for key, value, origin in configure(config, layer).rows():
         table.add_row(key, str(value), origin)
         if not console.is_terminal:
             print(key, value, origin, sep="\t")
@@ -197,7 +197,7 @@ def show_config(layer: Layer = DEFAULT_LAYER, config: ConfigFolder = None) -> in
     return KEPT
 
 
-def _configure(
+def configure(
     folder: Path | None,
     layer: int,
     *,
@@ -206,6 +206,7 @@ def _configure(
     rate: float | None = None,
     seconds: float | None = None,
 ) -> Effective:
+    """The effective configuration, with what was given on the command line."""
     here = Path("config")
     # The overlay of a project that has one; a folder that merely bears the name is left alone.
     found = here if folder is None and (here / f"layer_{layer}.toml").is_file() else folder
@@ -220,6 +221,11 @@ def _configure(
     return load_config(layer, found, options)
 
 
+def drawn(seed: int | None) -> int:
+    """The seed that was given, or one that nobody knew before."""
+    return seed if seed is not None else random.SystemRandom().getrandbits(31)
+
+
 def _prove_all(
     targets: list[str],
     effective: Effective,
@@ -229,7 +235,7 @@ def _prove_all(
     report: Path | None,
     json: Path | None,
 ) -> list[Proof]:
-    chosen = seed if seed is not None else random.SystemRandom().getrandbits(31)
+    chosen = drawn(seed)
     names = tuple(scenario or ())
     # All of it is planned before any of it is run: a typing error in the last target costs nothing.
     for target in targets:

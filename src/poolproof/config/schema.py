@@ -86,6 +86,39 @@ class Testing(Struct, frozen=True, kw_only=True):
     memory_mb: Positive
 
 
+class Performance(Struct, frozen=True, kw_only=True):
+    """What benchmarks and load scenarios work on, and how much of their time they take where that is to be little."""
+
+    workload: str
+    workers: Annotated[int, Meta(ge=2, le=256)]
+    predict_ms: Positive
+    batch_ms: Positive
+    sustained_per_s: Positive
+    time_scale: Share
+
+
+class Objectives(Struct, frozen=True, kw_only=True):
+    """What load scenarios and benchmarks are to come to: judged by `poolproof bench` and `nox -s performance`."""
+
+    completed: Share
+    lag_p99_ms: Positive
+    ramp_p99_ms: Positive
+    sustained_p99_ms: Positive
+    spike_p99_ms: Positive
+    spike_drain_s: Positive
+    predict_p99_ms: Positive
+    batch_p99_ms: Positive
+    failures_p99_ms: Positive
+    failures_steady_ms: Positive
+    latency_p50_ms: Positive
+    latency_p99_ms: Positive
+    throughput_per_s: Positive
+    initialisation_s: Positive
+    affinity_price: Positive
+    grow_s: Positive
+    shrink_s: Positive
+
+
 class Config(Struct, frozen=True, kw_only=True):
     """The whole configuration, validated."""
 
@@ -97,3 +130,5 @@ class Config(Struct, frozen=True, kw_only=True):
     watch: Watch
     budgets: Budgets
     testing: Testing
+    performance: Performance
+    objectives: Objectives

@@ -211,6 +211,15 @@ class Experiment:
             name=name,
             seed=seed,
         )
+        return self.carry_out(plan, watcher=watcher, stop=stop)
+
+    def carry_out(self, plan: Plan, *, watcher: Watcher = lambda *_: None, stop: int | None = None) -> Run:
+        """Run a plan, and judge its record: for plans that `plan` made and that were changed since.
+
+        Raises:
+            UsageError: it makes no sense, or what it needs is not there.
+        """
+        name = plan.scenario.name
         with home_of(self.report) as home:
             folder = made_empty(home / name)
             stays = self.report is not None

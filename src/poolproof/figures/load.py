@@ -41,7 +41,7 @@ def load_figures(history: History, kind: str = "") -> Load:
     failed = measured & history.ended(Outcome.WRONG, Outcome.POOL_ERROR, Outcome.REJECTED, Outcome.CANCELLED)
     unresolved = measured & ~completed & ~failed
     planned = np.where(operations.due > 0, operations.due, operations.sent)
-    window_s = history.plan.scenario.load.seconds
+    window_s = measured_s(history)
     start = history.origin
     inside = completed & (operations.done >= start) & (operations.done <= start + round(window_s * 1e9))
     service, queue = _worker_times(history, completed)
@@ -56,6 +56,15 @@ def load_figures(history: History, kind: str = "") -> Load:
         lag_ms=_percentiles(own_lag_ns(history)),
         throughput=round(int(np.count_nonzero(inside)) / window_s, 3) if window_s and completed.any() else None,
     )
+
+
+def measured_s(history: History) -> float:
+    """How long the measured window was, seconds: as planned; where users had but so many turns, until their last end."""
+    load = history.plan.scenario.load
+    if not load.turns:
+        return load.seconds
+    done = history.operations.done[history.in_phase(Phase.MEASURED)]
+    return min(load.seconds, max(0.0, (int(done.max(initial=0)) - history.origin) / 1e9))
 
 
 class ErrorCount(msgspec.Struct, frozen=True, kw_only=True):

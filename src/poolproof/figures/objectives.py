@@ -1,5 +1,6 @@
 """Whether the figures of a run meet its objectives, each with its margin."""
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -7,6 +8,7 @@ import numpy as np
 
 from poolproof.checks import Verdict
 from poolproof.figures.generator import LAG_FLOOR_NS, LAG_SHARE, Generator, generator, own_lag_ns
+from poolproof.figures.load import measured_s
 from poolproof.figures.recovery import recovery
 from poolproof.history import History, Outcome, Phase
 from poolproof.plan import OF_THE_RUN, SHARES, TIMES, UNITS, Objective
@@ -46,14 +48,15 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.objective}: {self.verdict}: {self.value:.4g}{unit}{room}{f'; {self.why}' if self.why else ''}"
 
 
-def judge_objectives(history: History) -> tuple[Judged, ...]:
-    """Judge every objective of a run's scenario.
+def judge_objectives(history: History, objectives: Iterable[Objective] | None = None) -> tuple[Judged, ...]:
+    """Judge the objectives of a run's scenario, or others.
 
     What too few operations tell, what the generator may have caused itself, and what only a run that was given up
     shows, is `unknown`; what is broken all the same is `broken`.
     """
     own = generator(history)
-    return tuple(_judged(history, objective, own) for objective in history.plan.scenario.objectives)
+    wanted = history.plan.scenario.objectives if objectives is None else objectives
+    return tuple(_judged(history, objective, own) for objective in wanted)
 
 
 def _judged(history: History, objective: Objective, own: Generator) -> Judged:
@@ -90,7 +93,10 @@ def _figure(history: History, objective: Objective) -> tuple[float | None, str]:
     if objective.kind:
         wanted &= history.of_kinds(frozenset({objective.kind}))
     completed = wanted & history.ended(Outcome.OK, Outcome.USER_ERROR)
-    offered, done = int(np.count_nonzero(wanted)), int(np.count_nonzero(completed))
+    # An exception of the user's own is the pool's work well done, and the caller's error all the same.
+    right = wanted & history.ended(Outcome.OK)
+    done = int(np.count_nonzero(right if objective.figure == "error-rate" else completed))
+    offered = int(np.count_nonzero(wanted))
     of = f" of the kind {objective.kind}" if objective.kind else ""
     if not offered:
         return None, f"no operation{of} was offered"
@@ -104,7 +110,7 @@ def _figure(history: History, objective: Objective) -> tuple[float | None, str]:
                 return None, f"{offered} operations{of} were offered: a rate of {allowed:g} takes {needed}"
             return share, ""
         case "throughput":
-            seconds = history.plan.scenario.load.seconds
+            seconds = measured_s(history)
             if not seconds:
                 return None, "the load lasts no time"
             end = history.origin + round(seconds * 1e9)
@@ -139,10 +145,9 @@ def _doubt(history: History, objective: Objective, own: Generator) -> str:
     """Why a figure says nothing of the pool, whichever way it is; empty where it does."""
     if objective.figure == "throughput" and (why := _incomplete(history)):
         return why  # what was not sent any more could not complete
-    if objective.figure in SHARES and (void := history.first("void")) is not None:
-        # Whoever cut the run short left operations open, unless that was the pool itself.
-        if all(history.first(event) is None for event in ("hung", "hung-in", "own-doing")):
-            return f"the run was cut short: {void.detail}"
+    is_pools_doing = any(history.first(event) is not None for event in ("hung", "hung-in", "own-doing"))
+    if objective.figure in SHARES and (void := history.first("void")) is not None and not is_pools_doing:
+        return f"the run was cut short: {void.detail}"  # whoever did that left operations open
     if objective.figure == "lag-p99" or objective.figure not in (*TIMES, "throughput"):
         return ""
     if own.bottleneck:

@@ -342,7 +342,7 @@ class Lab:
             users = Users(load, stream(self._plan.seed, "thoughts"), start)
             sent = serve(users, send, next_ended, first, count, between=self._between)
             self._end_measuring(first + sent, 0)
-            if sent == count:
+            if sent == count and not load.turns:
                 self._event("exhausted", "load", count)
 
     def _begin_measuring(self, start: int, means: str) -> None:

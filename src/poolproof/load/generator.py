@@ -205,7 +205,9 @@ _FEW: Final = 20
 
 
 def most_turns(load: Load) -> int:
-    """How many operations the users of a closed load can send: for so many there is room."""
+    """How many operations the users of a closed load send at most: for so many there is room."""
+    if load.turns:
+        return load.turns
     quickest_s = max(load.think_s / (_QUICK_THOUGHT if load.arrivals == "poisson" else 1), _QUICKEST_S)
     user_s = sum(max(step.rate, step.to or 0.0) * step.seconds for step in load.steps)
     return min(MOST_TURNS, round(user_s / quickest_s) + _most_users(load) + _FEW)

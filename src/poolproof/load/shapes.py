@@ -26,6 +26,7 @@ class Shape:
         placed: single operations, each at its moment.
         model: see `Load.model`.
         think_s: see `Load.think_s`.
+        turns: see `Load.turns`.
     """
 
     steps: tuple[Step, ...]
@@ -33,6 +34,7 @@ class Shape:
     placed: tuple[Placed, ...] = ()
     model: Literal["open", "closed"] = "open"
     think_s: float = 0.0
+    turns: int = 0
 
     @property
     def seconds(self) -> float:
@@ -66,7 +68,7 @@ class Shape:
         if not isinstance(after, Shape):
             return NotImplemented
         timed = [shape for shape in (self, after) if shape.seconds > 0]
-        models = {(shape.model, shape.think_s) for shape in timed}
+        models = {(shape.model, shape.think_s, shape.turns) for shape in timed}
         if len(models) > 1:
             raise UsageError(
                 "a shape is either of rates (hold, ramp, …) or of users who all think equally long: run two experiments"
@@ -79,6 +81,7 @@ class Shape:
             placed=(*self.placed, *(_later(one, length) for one in after.placed)),
             model=model.model,
             think_s=model.think_s,
+            turns=model.turns,
         )
 
     def at(self, moment: Duration, *faults: "Shape") -> "Shape":
@@ -124,7 +127,14 @@ class Shape:
         Args:
             terms: the other fields of `Load`: arrivals, mix, sessions, ….
         """
-        return Load(steps=self.steps, placed=self.placed, model=self.model, think_s=self.think_s, **terms)
+        return Load(
+            steps=self.steps,
+            placed=self.placed,
+            model=self.model,
+            think_s=self.think_s,
+            turns=self.turns,
+            **terms,
+        )
 
     def describe(self) -> str:
         """The shape in a few words."""
@@ -193,7 +203,7 @@ def steps(rates: Iterable[float], each: Duration) -> Shape:
     return whole
 
 
-def users(count: float, over: Duration, *, think: Duration = 0.0, to: float | None = None) -> Shape:
+def users(count: float, over: Duration, *, think: Duration = 0.0, to: float | None = None, turns: int = 0) -> Shape:
     """The closed model: so many users, each of whom sends an operation, waits for its end, thinks, and sends the next.
 
     It slows down with the pool, and so hides how slow that is (coordinated omission; Schroeder, Wierman and
@@ -204,6 +214,7 @@ def users(count: float, over: Duration, *, think: Duration = 0.0, to: float | No
         over: for how long.
         think: how long each thinks.
         to: how many in the end, where their number changes evenly.
+        turns: how many operations all of them together send at most; 0 for as many as there is time for.
 
     Raises:
         UsageError: as `hold`.
@@ -211,7 +222,7 @@ def users(count: float, over: Duration, *, think: Duration = 0.0, to: float | No
     what = f"users({count}, …)"
     end = None if to is None else _rate(to, what)
     step = Step(rate=_rate(count, what), to=end, seconds=_lasting(over, what))
-    return Shape(steps=(step,), model="closed", think_s=seconds(think, f"{what} think"))
+    return Shape(steps=(step,), model="closed", think_s=seconds(think, f"{what} think"), turns=turns)
 
 
 def fault(

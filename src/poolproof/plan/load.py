@@ -95,6 +95,7 @@ class Load(Value, frozen=True, kw_only=True, omit_defaults=True):
             slows down with the pool and so hides how slow it is: it is there for comparison.
         think_s: how long a user thinks, in the closed model: always as long, or exponentially distributed with that
             mean where arrivals are `poisson`.
+        turns: how many operations all users together send, in the closed model; 0 for as many as there is time for.
         service_s: what one operation occupies a worker for. Where it is given, rates are multiples of the pool's
             capacity (as many a second as it was seen to do at once, divided by this); else operations a second.
         arrivals: evenly spaced, or a Poisson process of the same rate.
@@ -114,6 +115,7 @@ class Load(Value, frozen=True, kw_only=True, omit_defaults=True):
     steps: tuple[Step, ...]
     model: Literal["open", "closed"] = "open"
     think_s: float = 0.0
+    turns: int = 0
     service_s: float = 0.0
     arrivals: Literal["constant", "poisson"] = "poisson"
     mix: dict[str, float] = msgspec.field(default_factory=dict)

@@ -27,7 +27,9 @@ FigureName = Literal[
 """What an objective can be about.
 
 - `p50` to `p99.9`, `max`: of the response time, ms, from when an operation was due until its end was seen.
-- `error-rate`, `completed`: the share of the offered operations that failed or never ended; that completed.
+- `error-rate`: the share of the offered operations that did not return the right result, for whatever reason: an
+  exception of the work's own is one.
+- `completed`: the share that the pool saw through: right results, and exceptions of the work's own as themselves.
 - `throughput`: operations completed within the measured window, a second.
 - `lag-p99`: how late the generator itself was, ms.
 - `detect`, `capacity`, `steady`: the three moments of recovery from the faults, ms.
@@ -150,12 +152,12 @@ def longest(kind: str = "") -> Measure:
 
 
 def error_rate(kind: str = "") -> Measure:
-    """The share of the offered operations that failed, or never ended."""
+    """The share of the offered operations that did not return the right result: failed, raised, or never ended."""
     return Measure(figure="error-rate", kind=kind)
 
 
 def completed(kind: str = "") -> Measure:
-    """The share of the offered operations that completed."""
+    """The share of the offered operations that the pool saw through, exceptions of the work's own included."""
     return Measure(figure="completed", kind=kind)
 
 

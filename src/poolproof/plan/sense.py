@@ -101,6 +101,8 @@ def _about_the_mix(load: Load) -> Iterator[str]:
         yield f"scenario.load: think_s = {load.think_s:g}: expected a time of 0 or more"
     if load.model == "closed" and (load.service_s or load.burst > 1):
         yield "scenario.load: the closed model has users, and neither multiples of the capacity nor bursts"
+    if load.turns < 0 or (load.turns and load.model == "open"):
+        yield f"scenario.load: turns = {load.turns}: expected 0 or more, and 0 in the open model"
     if load.model == "closed" and load.placed:
         yield "scenario.load: the closed model has users, and places no operations beside theirs"
     for number, abort in enumerate(load.aborts):

@@ -70,7 +70,7 @@ class Lab:
         self._conductor: Conductor | None = None
         self._world: World | None = None
         workload = load_workload(plan.works_on, plan.service_ms, plan.service_spread)
-        wanted = {entry.kind for entry in plan.scenario.load.placed}
+        wanted = {entry.kind for entry in plan.scenario.load.placed if entry.kind}
         if strange := sorted(wanted - workload.kinds.keys()):
             raise UsageError(f"the workload {plan.works_on!r} has no kind {strange[0]!r}, which the plan places")
         if wrong := [
@@ -313,7 +313,7 @@ class Lab:
                     if why := self._to_be_given_up():
                         record.event("given-up", "load", 0, why)
                         return why
-            if sent == count:
+            if sent == count and not load.turns:
                 record.event("exhausted", "load", count)
             return ""
         finally:

@@ -112,5 +112,5 @@ class InWorkers(NamedTuple):
     setup: Callable[[], None] | None = None
 
 
-in_workers: Final = InWorkers(dict.fromkeys(("predict", "batch", "obey", "wait", "overdue"), Obeying()))
-"""`scripted:workload` and `scripted:waits` in one: whatever kind an operation is of, its payload says what to do."""
+in_workers: Final = InWorkers(dict.fromkeys(("predict", "batch", "obey", "wait", "overdue", "answer"), Obeying()))
+"""`scripted:workload`, `scripted:waits` and `scripted:answers` in one: whatever kind an operation is of, its payload says what to do."""

@@ -1,10 +1,12 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from poolproof.errors import UsageError
-from poolproof.load import Schedule, mix_and_placed, payload_source, schedule
+from poolproof.load import Schedule, mix_and_placed, payload_source, schedule, turns
 from poolproof.plan import MAX_OPERATIONS, Kind, Load, Placed, Step
 
 
@@ -268,3 +270,130 @@ def test_more_operations_than_fit_are_refused_before_any_is_laid_out() -> None:
 
 def test_payloads_come_from_the_seed() -> None:
     assert payload_source(1).random() == payload_source(1).random() != payload_source(2).random()
+
+
+# --- the mix of a load --------------------------------------------------------------------------------------------
+
+
+def test_the_mix_of_a_load_takes_the_place_of_the_workloads_own() -> None:
+    load = Load(steps=(), mix={"batch": 5.0, "odd": 2.0, "predict": 0.0})
+    mix, placed = mix_and_placed(load, WITH_PLACED)
+    assert ({name: it.weight for name, it in mix.items()}, placed) == ({"batch": 5.0, "odd": 2.0}, {})
+
+
+def test_what_is_placed_may_be_of_a_kind_that_the_mix_leaves_out() -> None:
+    load = Load(steps=(), mix={"batch": 5.0}, placed=(Placed(at_s=0.0, kind="predict"), Placed(at_s=0.0)))
+    mix, placed = mix_and_placed(load, WITH_PLACED)
+    assert ([*mix], {name: it.weight for name, it in placed.items()}) == (["batch"], {"predict": 0})
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        Load(steps=(), mix={"guess": 1.0, "predict": 1.0}),
+        Load(steps=(), placed=(Placed(at_s=0.0, kind="predict"), Placed(at_s=0.0, kind="guess"))),
+    ],
+)
+def test_a_kind_that_the_workload_does_not_have_is_refused(load: Load) -> None:
+    told = r"^the load has operations of the kind 'guess': the workload has predict, batch, odd$"
+    with pytest.raises(UsageError, match=told):
+        mix_and_placed(load, WITH_PLACED)
+
+
+@pytest.mark.parametrize("name", ["strange", ""])
+def test_what_may_only_be_placed_can_not_be_in_the_mix(name: str) -> None:
+    with pytest.raises(UsageError, match=f"the load has operations of the kind '{name}'"):
+        mix_and_placed(Load(steps=(), mix={name: 1.0}), WITH_PLACED, {"strange": kind(0)})
+
+
+def test_what_is_placed_without_a_kind_is_drawn_from_the_mix() -> None:
+    placed = tuple(Placed(at_s=number / 4000) for number in range(4000))
+    found = lay_out((0, 1), placed=placed)
+    # 4,000 draws of one in ten: 4 standard deviations are 76.
+    assert abs(np.count_nonzero(found.kind == 1) - 400) < 76
+    assert not np.any(found.kind == found.kinds.index("odd"))
+
+
+def test_what_is_placed_with_a_kind_keeps_it_beside_others_that_are_drawn() -> None:
+    placed = tuple(Placed(at_s=number / 100, kind="odd" if number % 2 else "") for number in range(100))
+    found = lay_out((0, 1), placed=placed)
+    odd = found.kind == found.kinds.index("odd")
+    assert (set(odd[1::2].tolist()), set(odd[::2].tolist())) == ({True}, {False})
+
+
+def test_drawing_kinds_for_what_is_placed_reshuffles_no_others() -> None:
+    plain, with_placed = lay_out((100, 1)), lay_out((100, 1), placed=(Placed(at_s=2.0),))
+    assert with_placed.kind[:-1].tolist() == plain.kind.tolist()
+
+
+def test_what_is_placed_belongs_to_the_session_that_it_names() -> None:
+    placed = (Placed(at_s=0.1, session=7), Placed(at_s=0.2), Placed(at_s=0.3, session=7))
+    found = lay_out((0, 1), placed=placed)
+    assert (found.session.tolist(), found.session_seq.tolist()) == ([7, -1, 7], [0, -1, 1])
+
+
+def test_what_placed_operations_obey_is_told_by_their_row() -> None:
+    placed = (Placed(at_s=0.9, kind="odd", command=("wait", 2)), Placed(at_s=0.1), Placed(at_s=0.05, command=("x",)))
+    found = lay_out((4, 1), arrivals="constant", placed=placed)
+    # Due at 0.05, 0.1, 0.125, 0.375, 0.625, 0.875 and 0.9.
+    assert dict(found.commands) == {0: ("x",), 6: ("wait", 2)}
+
+
+# --- popularity -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("skew", [0.0, 0.5, 1.0, 2.0])
+def test_sessions_are_as_popular_as_zipf_says(skew: float) -> None:
+    found = lay_out((20_000, 1), arrivals="constant", sessions=5, skew=skew)
+    shares = np.arange(1, 6) ** -skew
+    expected = shares / shares.sum()
+    # 20,000 draws: 4 standard errors are 0.014 at most.
+    assert np.abs(np.bincount(found.session, minlength=5) / 20_000 - expected).max() < 0.014
+
+
+@given(st.integers(0, 1000), st.integers(1, 50), st.sampled_from([0.0, 0.3, 1.0, 5.0]))
+def test_every_session_that_is_drawn_is_one_of_them(seed: int, sessions: int, skew: float) -> None:
+    found = lay_out((200, 1), seed=seed, sessions=sessions, skew=skew)
+    assert np.all((found.session >= 0) & (found.session < sessions))
+
+
+def test_a_popularity_changes_neither_moments_nor_kinds() -> None:
+    plain, skewed = lay_out((200, 1), sessions=7), lay_out((200, 1), sessions=7, skew=1.0)
+    assert skewed.due_ns.tolist() == plain.due_ns.tolist()
+    assert skewed.kind.tolist() == plain.kind.tolist()
+
+
+# --- the closed model -------------------------------------------------------------------------------------------------
+
+
+def test_nothing_of_the_closed_model_has_a_moment_before() -> None:
+    assert len(lay_out((100, 1), model="closed")) == 0
+
+
+def test_many_users_for_long_are_no_more_operations_than_fit() -> None:
+    assert len(lay_out((MAX_OPERATIONS, 10), model="closed")) == 0
+
+
+def test_the_turns_of_users_are_as_many_as_asked_for_and_due_at_no_moment() -> None:
+    found = turns(Load(steps=(Step(rate=3, seconds=1),), model="closed"), MIX, 1, 50)
+    assert found.due_ns.tolist() == [0] * 50
+
+
+def test_the_turns_of_users_have_kinds_sessions_and_deadlines_as_any_load() -> None:
+    terms: dict[str, Any] = {"sessions": 4, "skew": 1.0, "deadline_s": 0.2, "idempotent": 1.0}
+    found = turns(Load(steps=(Step(rate=3, seconds=1),), model="closed", **terms), MIX, 1, 300)
+    open_load = lay_out((300, 1), arrivals="constant", **terms)
+    for name in ("kind", "session", "session_seq", "deadline_ns", "idempotent"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(open_load, name))
+
+
+def test_more_turns_begin_with_the_same_ones() -> None:
+    load = Load(steps=(Step(rate=3, seconds=1),), model="closed", sessions=4)
+    few, many = (turns(load, MIX, 1, count) for count in (50, 80))
+    assert many.kind[:50].tolist() == few.kind.tolist()
+    assert many.session[:50].tolist() == few.session.tolist()
+
+
+def test_nothing_is_placed_among_turns() -> None:
+    load = Load(steps=(Step(rate=3, seconds=1),), placed=(Placed(at_s=0.5),))
+    assert len(turns(load, MIX, 1, 10)) == 10
