@@ -11,6 +11,14 @@ if TYPE_CHECKING:
     from poolproof.experiment import Experiment, Proof, Run, judge_folder, prove
     from poolproof.isolation import isolated, setup_pool_testing
     from poolproof.load import Mix, Shape, fault, hold, pause, ramp, replay, steps, users
+    from poolproof.performance import (
+        PerformanceBenchmark,
+        analyze_performance_results,
+        benchmark_pool_operations,
+        collect_performance_metrics,
+        find_capacity,
+        performance_regression_detector,
+    )
     from poolproof.plan import (
         Abort,
         Claim,
@@ -63,6 +71,10 @@ _HOMES = {
     "poolproof.experiment": ("Experiment", "Proof", "Run", "judge_folder", "prove"),
     "poolproof.isolation": ("isolated", "setup_pool_testing"),
     "poolproof.load": ("Mix", "Shape", "fault", "hold", "pause", "ramp", "replay", "steps", "users"),
+    "poolproof.performance": (
+        *("PerformanceBenchmark", "analyze_performance_results", "benchmark_pool_operations"),
+        *("collect_performance_metrics", "find_capacity", "performance_regression_detector"),
+    ),
     "poolproof.plan": (
         *("Abort", "Claim", "Claims", "Kind", "Objective", "Operation", "Workload"),
         *("completed", "error_rate", "longest", "memory", "own_lag", "p50", "p90", "p95", "p99", "p999"),
@@ -90,18 +102,23 @@ __all__ = [
     "Mix",
     "Objective",
     "Operation",
+    "PerformanceBenchmark",
     "Pool",
     "Proof",
     "Rig",
     "Run",
     "Shape",
     "Workload",
+    "analyze_performance_results",
+    "benchmark_pool_operations",
+    "collect_performance_metrics",
     "completed",
     "drain",
     "error_rate",
     "exhaust",
     "fault",
     "fill",
+    "find_capacity",
     "grow_pool",
     "hold",
     "inject_worker_failure",
@@ -120,6 +137,7 @@ __all__ = [
     "p99",
     "p999",
     "pause",
+    "performance_regression_detector",
     "prove",
     "ramp",
     "recovery",

@@ -310,6 +310,10 @@ def _print_plain(proof: Proof) -> None:
             f"unresolved {load.unresolved}",
             sep="\t",
         )
+        for judged in outcome.objectives:
+            print("objective", outcome.name, judged.verdict, judged.describe(), sep="\t")
+        if outcome.given_up:
+            print("note", outcome.name, f"its load was given up: {outcome.given_up}", sep="\t")
         if outcome.generator.bottleneck:
             print("note", outcome.name, f"its times can't be judged, {outcome.generator.bottleneck}", sep="\t")
         for error in outcome.errors:

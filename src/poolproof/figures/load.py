@@ -59,7 +59,7 @@ def load_figures(history: History, kind: str = "") -> Load:
 
 
 def measured_s(history: History) -> float:
-    """How long the measured window was, seconds: as planned; where users had but so many turns, until their last end."""
+    """How long the measured window was, seconds: as planned, or until the last end where turns were counted."""
     load = history.plan.scenario.load
     if not load.turns:
         return load.seconds

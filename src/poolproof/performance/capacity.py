@@ -273,7 +273,7 @@ def next_rate(
 
 
 def try_rate(attempt: Callable[[float, int], Repeat], rate: float, repeats: int) -> Trial:
-    """Run one rate until a majority of the repeats met it, or failed, or until as many say nothing as there are repeats.
+    """Run one rate until a majority of repeats met it, or failed it, or until as many say nothing as there are repeats.
 
     What says nothing is run again: with three repeats, five runs are the most.
     """

@@ -80,6 +80,15 @@ def headline(proof: Proof) -> str:
         [name for name, promise in proof.promises.items() if promise.made in COUNTED and promise.verdict == verdict]
         for verdict in ("broken", "unknown")
     )
+    missed = [
+        judged.objective
+        for outcome in proof.scenarios
+        for judged in outcome.objectives
+        if judged.verdict == proof.verdict
+    ]
+    if proof.verdict == "broken" and not broken:
+        return f"{proof.target}: missed {', '.join(missed)}  {_of(proof)}"
+    unsure += missed if proof.verdict == "unknown" else []
     told = {
         "kept": "every promise that counts and was examined was kept",
         "broken": f"broke {', '.join(broken)}",
@@ -90,7 +99,11 @@ def headline(proof: Proof) -> str:
     ]
     if aside:
         told += f"; broken without counting: {', '.join(aside)}"
-    return f"{proof.target}: {told}  (layer {proof.layer}, workload {proof.workload}, seed {proof.seed})"
+    return f"{proof.target}: {told}  {_of(proof)}"
+
+
+def _of(proof: Proof) -> str:
+    return f"(layer {proof.layer}, workload {proof.workload}, seed {proof.seed})"
 
 
 def promises(proofs: Sequence[Proof]) -> Grid:
@@ -139,6 +152,24 @@ def details(proof: Proof) -> Grid:
     )
 
 
+def objectives(proofs: Sequence[Proof]) -> Grid:
+    """The objectives of all scenarios, each with its figure and its margin; no row where there is none."""
+    rows = [
+        (
+            Cell(f"{proof.target} · {outcome.name}"),
+            Cell(judged.objective),
+            Cell(f"{MARKS[judged.verdict]} {judged.verdict}", judged.verdict),
+            Cell("n/a" if judged.value is None else f"{judged.value:.4g} {judged.unit}".strip()),
+            Cell("" if judged.margin is None else f"{judged.margin:+.0%}"),
+            Cell(judged.why),
+        )
+        for proof in proofs
+        for outcome in proof.scenarios
+        for judged in outcome.objectives
+    ]
+    return Grid("Objectives", ("run", "objective", "verdict", "figure", "margin", "why"), tuple(rows))
+
+
 def stories(proofs: Sequence[Proof]) -> tuple[Story, ...]:
     """The stories of all cells that are broken or could not be told, those that count first, by promise."""
     found: dict[tuple[object, ...], Story] = {}
@@ -160,6 +191,8 @@ def notices(proof: Proof) -> list[tuple[str, str]]:
     if proof.note:
         told.insert(0, ("workload", proof.note))
     for outcome in proof.scenarios:
+        if outcome.given_up:
+            told.append((outcome.name, f"its load was given up: {outcome.given_up}"))
         if outcome.generator.bottleneck:
             told.append((outcome.name, f"its times can't be judged: {outcome.generator.bottleneck}"))
         told += [(outcome.name, note.text) for note in outcome.notes]

@@ -21,6 +21,8 @@ def show_proof(proof: Proof, console: Console) -> None:
     _print_headline(proof, console)
     _print_grid(tables.promises([proof]), console)
     _print_legend(console)
+    if (objectives := tables.objectives([proof])).rows:
+        _print_grid(objectives, console)
     _print_stories([proof], console)
     _print_notices(proof, console)
     for grid in tables.figures([proof]):
@@ -34,6 +36,8 @@ def show_comparison(proofs: Sequence[Proof], console: Console) -> None:
         _print_headline(proof, console)
     _print_grid(tables.promises(proofs), console)
     _print_legend(console)
+    if (objectives := tables.objectives(proofs)).rows:
+        _print_grid(objectives, console)
     _print_stories(proofs, console)
     for proof in proofs:
         _print_notices(proof, console)

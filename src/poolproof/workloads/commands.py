@@ -113,4 +113,4 @@ class InWorkers(NamedTuple):
 
 
 in_workers: Final = InWorkers(dict.fromkeys(("predict", "batch", "obey", "wait", "overdue", "answer"), Obeying()))
-"""`scripted:workload`, `scripted:waits` and `scripted:answers` in one: whatever kind an operation is of, its payload says what to do."""
+"""All of `scripted` in one: whatever kind an operation is of, its payload says what to do."""

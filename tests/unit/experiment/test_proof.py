@@ -517,7 +517,9 @@ def test_a_proof_that_had_to_do_without_real_work_says_so(
 def carried_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Ended], History]:
     """The history of a run that ended in a certain way, whose last event came at 7."""
 
-    def run_plan(plan: Plan, folder: Path, *, discard: Path | None, on_progress: Callable[[Progress], None]) -> Ended:
+    def run_plan(
+        plan: Plan, folder: Path, *, discard: Path | None, on_progress: Callable[[Progress], None], stop: int | None
+    ) -> Ended:
         assert (discard, on_progress) == (tmp_path, print)
         (folder / "plan.json").write_bytes(plans.encode(plan))
         journal = Journal(folder)
@@ -634,7 +636,8 @@ def test_runs_without_a_report_leave_nothing() -> None:
 
 def test_a_report_that_can_not_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match=r"the report can't be written to .*; name a folder"), home_of(tmp_path / "file"):
+    refused = pytest.raises(UsageError, match=r"the report can't be written to .*; name a folder")
+    with refused, home_of(tmp_path / "file"):
         raise AssertionError("it must not come to this")
 
 

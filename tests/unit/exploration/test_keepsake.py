@@ -196,7 +196,7 @@ def misshapen_and_senseless(content: Any) -> None:
         (lambda it: it["plan"].update(target={"name": "loky", "factory": ""}), ["sans-I/O core"]),
         (misshapen_and_senseless, ["explode", "at_s = -1"]),
         (senseless_twice, ["at_s = -1", "share = 2: expected at most 1", "workers = 0"]),
-        (misshapen_twice, ["faults[0] ('explode')", "faults[1] ('kill')", "placed[0] ('predict'): Object missing required field"]),
+        (misshapen_twice, ["faults[0] ('explode')", "faults[1] ('kill')", "placed[0] ('predict'): Object missing"]),
     ],
 )
 def test_what_is_wrong_with_it_is_told(tmp_path: Path, change: Any, words: list[str]) -> None:

@@ -85,6 +85,10 @@ def test_the_backlog_is_what_was_due_and_had_not_ended_at_the_end_of_each_window
     assert told(found, "backlog") == [1, 1, 0]
 
 
+def test_what_ends_with_a_window_is_still_in_its_backlog() -> None:
+    assert told(series(Story().op(0.05, 0.05).history()), "backlog") == [1, 0]
+
+
 def test_response_times_are_told_in_the_window_in_which_operations_were_due() -> None:
     found = series(Story().op(0.06, 0.2, due=0.05).op(0.07, 0.02).op(0.15, 0.01).history())
     assert told(found, "max_ms") == [210.0, 10.0, None]
@@ -118,7 +122,7 @@ def test_workers_are_busy_with_what_has_begun_and_not_ended() -> None:
 
 
 def test_executions_of_other_operations_do_not_count() -> None:
-    story = Story().op(0.0, 0.05, by=None).op(0.0, 0.05, phase=Phase.PROBE).ran(77, 11, 0.01, None)
+    story = Story().op(0.0, 0.05, by=None).op(0.0, 0.5, phase=Phase.PROBE).ran(77, 11, 0.01, None)
     assert told(series(story.history()), "busy") == [0]
 
 
@@ -131,7 +135,8 @@ def test_only_the_measured_window_is_told(phase: Phase) -> None:
 def test_operations_without_a_moment_are_left_out() -> None:
     history = Story().op(0.01, 0.02).op(0.02, 0.02).history()
     history.operations.due[0] = 0
-    assert told(series(history), "offered") == [1]
+    found = series(history)
+    assert (told(found, "offered"), told(found, "completed"), told(found, "max_ms")) == ([1], [1], [20.0])
 
 
 def test_the_course_of_one_kind_is_told_alone() -> None:

@@ -326,6 +326,12 @@ def test_drawing_kinds_for_what_is_placed_reshuffles_no_others() -> None:
     assert with_placed.kind[:-1].tolist() == plain.kind.tolist()
 
 
+def test_what_is_placed_is_drawn_by_a_stream_of_its_own() -> None:
+    placed = tuple(Placed(at_s=2.0) for _ in range(200))
+    found = lay_out((200, 1), arrivals="constant", placed=placed)
+    assert found.kind[:200].tolist() != found.kind[200:].tolist()
+
+
 def test_what_is_placed_belongs_to_the_session_that_it_names() -> None:
     placed = (Placed(at_s=0.1, session=7), Placed(at_s=0.2), Placed(at_s=0.3, session=7))
     found = lay_out((0, 1), placed=placed)
