@@ -63,8 +63,8 @@ def test_what_is_neither_bundled_nor_a_reference_is_refused(name: str) -> None:
     with pytest.raises(TargetError) as caught:
         reference(name)
     assert str(caught.value) == (
-        f"unknown workload {name!r}: name one of default, answers, digits, dspy, linear, scripted, waits, or module:name "
-        "(or script.py:name) of your own"
+        f"unknown workload {name!r}: name one of default, answers, digits, dspy, linear, scripted, waits, or "
+        "module:name (or script.py:name) of your own"
     )
     assert caught.value.target == name
 

@@ -289,7 +289,7 @@ WINDOWS: Final = np.arange(20)
         (2 * WINDOWS, 40.0),  # grows all along
         (np.full(20, 300), 0.0),  # long, and remains so
         (300 - 2 * WINDOWS, 0.0),  # shrinks
-        (WINDOWS // 5, 0.0),  # by no more than there are workers
+        (WINDOWS // 6, 0.0),  # by no more than there are workers
         (np.where(WINDOWS == 9, 400, WINDOWS % 2), 0.0),  # a stall that was made up for
         (np.where(WINDOWS < 17, 0, 100), 0.0),  # a stall at the very end
         (np.minimum(WINDOWS, 3), 0.0),  # what is under way once the load has begun
@@ -299,7 +299,7 @@ WINDOWS: Final = np.arange(20)
 def test_a_backlog_grows_where_the_whole_course_rises_by_more_than_the_workers(
     backlog: np.ndarray[Any, np.dtype[np.int64]], expected: float
 ) -> None:
-    assert growing_backlog(backlog, offered=400, workers=4) == expected
+    assert growing_backlog(backlog, offered=200, workers=4) == expected
 
 
 @pytest.mark.parametrize(("offered", "grows"), [(3_900, True), (4_100, False)])
@@ -456,6 +456,11 @@ def test_operations_too_long_for_the_load_to_show_an_overload_are_noted() -> Non
 @pytest.mark.parametrize("arrivals", ["constant", "poisson"])
 def test_a_long_enough_load_has_nothing_noted(arrivals: Literal["constant", "poisson"]) -> None:
     assert simulated(4, arrivals=arrivals, over="4s").notes == ()
+
+
+def test_the_pool_that_is_named_is_the_one_that_is_searched() -> None:
+    with pytest.raises(UsageError, match="thread-pool-executor"):  # which can't be simulated
+        simulated(target="thread-pool-executor")
 
 
 def test_the_runs_of_a_search_are_kept_where_reports_are(tmp_path: Any) -> None:
