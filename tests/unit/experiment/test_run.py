@@ -335,6 +335,11 @@ def test_users_who_run_out_of_turns_are_told(experiment: Experiment, monkeypatch
     assert "exhausted): the users had no more turns" in run.describe()
 
 
+def test_users_with_so_many_turns_go_their_whole_way(experiment: Experiment) -> None:
+    run = experiment.run(users(2, "5s", turns=40), {"predict": 1}, objectives=[longest() < "1s", throughput() > 100])
+    assert (run.load.offered, run.verdict) == (40, "kept")
+
+
 def test_the_same_freeze_is_most_of_an_open_loads_tail_and_hardly_seen_by_users(unlimited: Experiment) -> None:
     freeze = fault("stall", share=1.0, lasting="500ms", at="1s", coincide="any")
     objective = [p99() < "100ms"]

@@ -111,9 +111,7 @@ class Desk:
     def prepare(self, kind: str = "double", payload: Any = 4, phase: Phase = Phase.MEASURED) -> int:
         return self.client.prepare(KINDS.index(kind), "w:w", phase, payload)
 
-    def sent(
-        self, kind: str = "double", payload: Any = 4, phase: Phase = Phase.MEASURED
-    ) -> "tuple[int, Future[Any]]":
+    def sent(self, kind: str = "double", payload: Any = 4, phase: Phase = Phase.MEASURED) -> "tuple[int, Future[Any]]":
         op = self.prepare(kind, payload, phase)
         assert self.client.send(op)
         return op, self.pool.futures[op]

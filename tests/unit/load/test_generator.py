@@ -398,6 +398,7 @@ def test_there_is_room_for_every_turn_of_users_who_think(count: int, think_s: fl
         (closed((1, 3, 10), (2, 0, 5), think_s=1), 40 + 3 + 20),
         (closed((2, None, 1)), 40_000 + 2 + 20),
         (closed((1000, None, 1000)), 1_000_000),
+        (closed((2, None, 1), turns=7), 7),
         (closed(), 20),
     ],
 )

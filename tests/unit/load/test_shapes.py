@@ -67,6 +67,16 @@ def test_the_number_of_users_may_change() -> None:
     assert users(2, "5s", to=6).steps == (Step(rate=2.0, to=6.0, seconds=5.0),)
 
 
+def test_users_may_have_but_so_many_turns() -> None:
+    assert users(2, "5s", turns=7).load() == Load(steps=(Step(rate=2.0, seconds=5.0),), model="closed", turns=7)
+
+
+def test_users_with_other_turns_can_not_be_composed() -> None:
+    assert (users(2, "1s", turns=7) >> users(3, "1s", turns=7)).turns == 7
+    with pytest.raises(UsageError, match="run two experiments"):
+        users(2, "1s", turns=7) >> users(2, "1s")
+
+
 def test_it_may_change_to_none() -> None:
     assert users(2, "5s", to=0).steps == (Step(rate=2.0, to=0.0, seconds=5.0),)
 

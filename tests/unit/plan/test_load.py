@@ -132,6 +132,14 @@ def test_a_user_thinks_for_a_time_of_0_or_more(think_s: float, is_wrong: bool) -
     )
 
 
+@pytest.mark.parametrize(("turns", "model"), [(-1, "closed"), (-1, "open"), (1, "open")])
+def test_only_users_have_turns(turns: int, model: str) -> None:
+    assert wrong(model=model, turns=turns) == [
+        f"scenario.load: turns = {turns}: expected 0 or more, and 0 in the open model"
+    ]
+    assert wrong(model="closed", turns=1) == []
+
+
 @pytest.mark.parametrize("terms", [{"service_s": 0.1}, {"burst": 2}])
 def test_users_know_neither_multiples_of_the_capacity_nor_bursts(terms: dict[str, Any]) -> None:
     assert wrong(model="closed", **terms) == [
