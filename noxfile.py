@@ -79,6 +79,21 @@ def performance(session: nox.Session, layer: int) -> None:
 
 
 @nox.session(default=False)
+def error_rates(session: nox.Session) -> None:
+    """Measure how often `regress` errs on this machine, for about 50 minutes; `-- 4 2 2` tries it in a few."""
+    install_group(session, "test", "-e", ".")
+    session.run("python", "-m", "tests.performance.error_rates", *session.posargs)
+
+
+@nox.session(default=False)
+def regression(session: nox.Session) -> None:
+    """Compare this commit with the one that it left the main branch at; `-- --base REV` names another."""
+    session.install("-e", ".")
+    # 3 says that it could not be told, which is for whoever reads it to judge.
+    session.run("poolproof", "regress", *session.posargs, success_codes=[0, 3])
+
+
+@nox.session(default=False)
 @nox.parametrize("layer", LAYERS)
 def chaos(session: nox.Session, layer: int) -> None:
     """Break one layer at random moments, for minutes."""

@@ -20,7 +20,7 @@ from poolproof.performance import machine
 from poolproof.performance.baselines import FOLDER, Baselines
 from poolproof.performance.document import document as written
 from poolproof.performance.running import Judgement, run_standard
-from poolproof.performance.standard import find_standard
+from poolproof.performance.standard import STANDARD, find_standard
 from poolproof.report import expect_json, write_json
 
 __all__ = ["app"]
@@ -39,6 +39,12 @@ def bench(
     full: Annotated[bool, typer.Option("--full", help="At full length, in real time: about 20 minutes.")] = False,
     seed: Seed = None,
     workers: Workers = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="Keep the run folders there, and each run's times as an HdrHistogram log.", show_default=False
+        ),
+    ] = None,
     json: Json = None,
     config: ConfigFolder = None,
     document: Annotated[
@@ -49,10 +55,12 @@ def bench(
 ) -> int:
     """Measure a pool: exit status 0 every objective is met, 1 one is missed, 2 usage, 3 could not tell."""
     chosen = tuple(names or ())
-    find_standard(chosen)
+    find_standard(chosen, target)
     if json is not None:
         expect_json(json)
-    experiment = Experiment(effective=configure(config, layer), layer=layer, seed=drawn(seed), target=target)
+    experiment = Experiment(
+        effective=configure(config, layer), layer=layer, seed=drawn(seed), target=target, report=report
+    )
     if workers is not None:
         chosen_performance = msgspec.structs.replace(experiment.effective.config.performance, workers=workers)
         experiment = experiment.with_config(performance=chosen_performance)
@@ -61,6 +69,10 @@ def bench(
     baselines = None if forget else Baselines(folder=Path(FOLDER))
     found: list[Judgement] = []
     console = Console(emoji=False)
+    skipped = [why for it in STANDARD.values() if not chosen and (why := it.unfit(target))]
+    for why in skipped:
+        with writing():
+            print("skipped", why, sep="\t")
     with Display() as display:
         for judgement in run_standard(experiment, chosen, is_full=full, baselines=baselines, watcher=display):
             found.append(judgement)

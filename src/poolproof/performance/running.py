@@ -64,7 +64,7 @@ def run_standard(
         UsageError: there is no such benchmark, or the pool can't be measured at it.
         BaselineError: the results can't be kept.
     """
-    chosen = find_standard(names)
+    chosen = find_standard(names, experiment.target)
     bench = Bench(experiment=experiment, is_full=is_full, watcher=watcher)
     described = machine.describe()
     for standard in chosen:

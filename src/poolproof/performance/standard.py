@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
@@ -62,7 +64,8 @@ class Bench:
         service = Service(predict_ms=self.performance.predict_ms, batch_ms=self.performance.batch_ms)
         experiment = self.experiment.with_config(service=service)
         room = {"max_queue": _ROOM} if self.experiment.target == "sessionpool" else {}
-        return experiment.run(
+        began = datetime.now(UTC)
+        run = experiment.run(
             shape,
             mix,
             name=name,
@@ -72,6 +75,9 @@ class Bench:
             options={**room, **terms.pop("options", {})},
             **terms,
         )
+        if experiment.report is not None:
+            _write_log(experiment.report / f"{name}.hlog", run, began)
+        return run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,11 +104,22 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standard:
-    """One benchmark of the set."""
+    """One benchmark of the set.
+
+    Attributes:
+        of: the targets that can be measured at it; none for all.
+    """
 
     name: str
     description: str
     measure: Callable[[Bench], Measured]
+    of: tuple[str, ...] = ()
+
+    def unfit(self, target: object) -> str:
+        """Why a target can't be measured at it; empty where it can."""
+        if not self.of or target in self.of:
+            return ""
+        return f"{self.name}: only {', '.join(self.of)}, of the pools that are bundled, can be told how small it may be"
 
 
 # --- single operations ------------------------------------------------------------------------------------------
@@ -198,8 +215,6 @@ def affinity(bench: Bench) -> Measured:
 
 def scaling(bench: Bench) -> Measured:
     """From more work than the smallest pool can do until the largest is at it, and from the end of it back again."""
-    if bench.experiment.target != "sessionpool":
-        raise UsageError("scaling: only sessionpool, of the pools that are bundled, can be told how small it may be")
     workers = min(bench.performance.workers, 4)
     calm, busy, after = 2.0, 2.0, 4.0
     shape = hold(5, calm) >> hold(workers / _WAIT_S * 0.9, busy) >> hold(5, after)
@@ -299,7 +314,12 @@ def failures(bench: Bench) -> Measured:
 
 
 STANDARD: Final[dict[str, Standard]] = {
-    name: Standard(name=name, description=(measure.__doc__ or "").strip(), measure=measure)
+    name: Standard(
+        name=name,
+        description=(measure.__doc__ or "").strip(),
+        measure=measure,
+        of=("sessionpool",) if measure is scaling else (),
+    )
     for name, measure in {
         "latency": latency,
         "throughput": throughput,
@@ -319,16 +339,19 @@ SCENARIOS: Final = ("ramp", "sustained", "spike", "mixed", "failures")
 """Those that are load scenarios."""
 
 
-def find_standard(names: tuple[str, ...]) -> tuple[Standard, ...]:
-    """The named benchmarks, or all of them, in their own order.
+def find_standard(names: tuple[str, ...], target: object) -> tuple[Standard, ...]:
+    """The named benchmarks, in their own order; or all at which a target can be measured.
 
     Raises:
-        UsageError: there is none of such a name.
+        UsageError: there is none of such a name, or the target can't be measured at one that is named.
     """
     unknown = [name for name in names if name not in STANDARD]
     if unknown:
         raise UsageError(f"unknown benchmark {unknown[0]!r}: name one of {', '.join(STANDARD)}")
-    return tuple(it for name, it in STANDARD.items() if not names or name in names)
+    for name in names:
+        if why := STANDARD[name].unfit(target):
+            raise UsageError(why)
+    return tuple(it for name, it in STANDARD.items() if name in names or (not names and not it.unfit(target)))
 
 
 # --- figures ----------------------------------------------------------------------------------------------------
@@ -431,6 +454,15 @@ def _response_ns(run: Run) -> np.ndarray:
     operations = run.history.operations
     good = run.history.in_phase(Phase.MEASURED) & run.history.ended(Outcome.OK, Outcome.USER_ERROR)
     return np.asarray((operations.done - operations.due)[good & (operations.due > 0)])
+
+
+def _write_log(path: Path, run: Run, began: datetime) -> None:
+    """Beside the run's folder: its response times by the second in which they were due, as other tools read them."""
+    operations = run.history.operations
+    good = run.history.in_phase(Phase.MEASURED) & run.history.ended(Outcome.OK, Outcome.USER_ERROR)
+    due = operations.due[good & (operations.due > 0)]
+    if len(due):
+        histograms.write_log(path, due, _response_ns(run), interval_s=1.0, began=began)
 
 
 def _waited_ns(run: Run, *, known_sessions: bool = False) -> np.ndarray:
