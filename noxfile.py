@@ -11,7 +11,7 @@ nox.options.reuse_venv = "yes"
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 LAYERS = [1, 2, 3]
 WORKERS = "2"
-WAITING = "3"
+WAITING = "4"
 """How many workers where most of the time is spent on waiting, for loads to end and for processes to die."""
 
 

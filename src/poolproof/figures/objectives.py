@@ -42,7 +42,7 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     def describe(self) -> str:
         """The judgement in a line."""
         if self.value is None:
-            return f"{self.objective}: {self.verdict}: {self.why}"
+            return f"{self.objective}: {self.verdict}{f': {self.why}' if self.why else ''}"
         unit = f" {self.unit}" if self.unit.isalpha() else self.unit
         room = "" if self.margin is None else f", margin {self.margin:+.0%}"
         return f"{self.objective}: {self.verdict}: {self.value:.4g}{unit}{room}{f'; {self.why}' if self.why else ''}"

@@ -11,8 +11,9 @@ from poolproof.experiment import Experiment, Watcher
 from poolproof.figures import Judged
 from poolproof.performance import machine
 from poolproof.performance.baselines import Baselines
+from poolproof.performance.bench import Bench, Measured
 from poolproof.performance.results import Result
-from poolproof.performance.standard import Bench, Measured, Standard, find_standard
+from poolproof.performance.standard import Standard, find_standard
 from poolproof.performance.trends import Change, trend
 
 

@@ -2,6 +2,8 @@
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -82,7 +84,8 @@ def run_concurrent_operations(
         sessions: the sessions that they take turns in, or how many of them.
         at_once: how many may be unanswered at a time; all, if it is not said.
         deadline_s: within how many seconds each must have ended.
-        meanwhile: called once, by this thread, when half of them are sent: what befalls the pool under load.
+        meanwhile: called once, when half of them are sent: what befalls the pool under load. It has a thread of its own
+            while more of them are sent, but on layer 1, where time stands still between two calls.
         timeout: for all of them together, seconds.
 
     Raises:
@@ -113,22 +116,29 @@ def run_concurrent_operations(
         left_s = max(0.001, (until - pool.now_ns()) / 1e9)
         wait_for(condition, timeout=left_s, on=pool, what=what, seen=pool.state)
 
-    for number in range(wanted):
-        if number >= window:
-            await_(lambda: open_operations() < window, f"one of {window} operations to end")
-        chosen = kinds[number % len(kinds)]
-        more = {} if given is None else {"payload": given[number]}
-        try:
-            operations.append(
-                pool.submit(chosen, session=keys[number % len(keys)] if keys else None, deadline_s=deadline_s, **more)
-            )
-        except (UsageError, WaitTimeoutError):
-            raise
-        except Exception as error:  # what the pool refuses it with is its answer
-            refused.append(error)
-        if meanwhile is not None and number == wanted // 2:
-            meanwhile()
-    await_(lambda: not open_operations(), f"the end of {len(operations)} operations")
+    befalling: Future[object] | None = None
+    with ExitStack() as beside:
+        for number in range(wanted):
+            if number >= window:
+                await_(lambda: open_operations() < window, f"one of {window} operations to end")
+            chosen = kinds[number % len(kinds)]
+            more = {} if given is None else {"payload": given[number]}
+            session = keys[number % len(keys)] if keys else None
+            try:
+                operations.append(pool.submit(chosen, session=session, deadline_s=deadline_s, **more))
+            except (UsageError, WaitTimeoutError):
+                raise
+            except Exception as error:  # what the pool refuses it with is its answer
+                refused.append(error)
+            if meanwhile is not None and number == wanted // 2:
+                if pool.is_virtual:
+                    meanwhile()
+                else:
+                    # Beside the load, and not instead of it: what was under way when it began would soon have ended.
+                    befalling = beside.enter_context(ThreadPoolExecutor(1, "poolproof meanwhile")).submit(meanwhile)
+        await_(lambda: not open_operations(), f"the end of {len(operations)} operations")
+        if befalling is not None:
+            befalling.result()  # what it raised is the caller's
     return _told(pool, operations, refused, began)
 
 

@@ -176,6 +176,7 @@ class RealStand:
             if not victims and refused:
                 raise refused[0]
             if not victims:
+                _close(handles.values())
                 seen = f"among {len(handles)} workers with records" if handles else "for no worker left any record"
                 return missed(spec.kind, f"no {spec.coincide} victims within {spec.patience_s:g} s {seen}")
         except BaseException:

@@ -77,7 +77,7 @@ def keeps_its_budgets(found: Figures, p95_ms: float, config: Effective, disturb:
 def test_predicts_keep_their_budgets(
     pool: Rig, pool_testing: PoolTesting, disturb: Disturbance, tell: Callable[[Figures], None]
 ) -> None:
-    run, monitor = loaded(pool, 60, kind="predict", meanwhile=lambda: disturb(pool))
+    run, monitor = loaded(pool, 120, kind="predict", meanwhile=lambda: disturb(pool))
     found = figures(f"predict{', a worker killed' * bool(disturb.failures)}", pool, run, monitor)
     tell(found)
 
