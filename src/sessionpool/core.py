@@ -542,8 +542,8 @@ class Core:
         self._tell(now, "worker", "gone", it, detail=f"{reason}: {exit}")
         if it.state != "stopping":
             self._restarts += 1
-        # 1. It never was ready: the start has failed, and the next one has to wait.
-        if it.state == "starting" and self._wants_workers:
+        # 1. It never was ready: the start has failed, and the next one has to wait. One that was ended was counted then.
+        if it.state == "starting" and it.doom is None and self._wants_workers:
             self._start_failed(now, it, f"worker {it.pid} did not become ready: {reason} ({exit})")
         # 2. What it held and had surely not begun goes elsewhere; the rest fails, or runs again.
         again: list[Task] = []
@@ -1267,6 +1267,9 @@ class Core:
         it.doom = (reason, culprit)
         self._idle.pop(it.number, None)
         self._effects.append(Kill(it.number))
+        # Counted now, and not when it is surely gone: others would be started in its place before that, without a wait.
+        if it.state == "starting" and self._wants_workers:
+            self._start_failed(now, it, f"worker {it.pid} did not become ready: {reason}")
 
     def _age(self, now: float, it: _Worker) -> None:
         """It has served its time: it goes once no session would be lost by it."""

@@ -561,7 +561,7 @@ def test_a_test_without_a_mark_is_as_it_was(run: Run) -> None:
             assert os.environ["LEFT"] == "1"
             assert guardian().pid is None
             assert not [it for it in threading.enumerate() if it.name.startswith("poolproof")]
-            assert not [name for name in os.environ if name.startswith("POOLPROOF")]
+            assert not [name for name in os.environ if name.startswith("POOLPROOF_TEST")]
         """
     )
     result.assert_outcomes(passed=2)

@@ -485,6 +485,31 @@ def test_a_start_that_takes_the_place_of_one_that_hung_is_of_the_next_round() ->
     assert isinstance(record.outcome, PoolBroken)
 
 
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_after_starts_that_hung_others_are_started_only_after_the_wait(is_gone: bool) -> None:
+    it = world(2, up=False, timing=Timing(start_s=1.0), restarts=Restarts(max_failures=9, backoff_s=0.1))
+    for worker in (1, 2):
+        it.fork(it.workers[worker])
+    it.advance(1.0)
+    for worker in (1, 2) if is_gone else ():
+        it.die(it.workers[worker])
+    assert it.core.snapshot().starting == 0  # none in their place
+    assert 0.05 <= it.core.due - it.now <= 0.15
+    it.advance(it.core.due - it.now)
+    assert {worker for worker in it.workers if worker > 2} == {3, 4}
+
+
+def test_starts_that_hang_are_tried_as_often_as_may_be_and_not_once_more() -> None:
+    it = world(2, up=False, timing=Timing(start_s=1.0), restarts=Restarts(max_failures=3, backoff_s=0.1))
+    record = submitted(it)
+    started = set(it.workers)
+    for _ in range(20):
+        it.advance(min(1.0, it.core.due - it.now))
+        started |= set(it.workers)
+    assert isinstance(record.outcome, PoolBroken)
+    assert started == set(range(1, 7))
+
+
 def test_the_wait_begins_anew_once_a_worker_was_ready() -> None:
     it = world(1, up=False, restarts=Restarts(max_failures=99, backoff_s=0.1))
     failed_starts(it, 4)
