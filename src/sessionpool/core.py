@@ -542,7 +542,7 @@ class Core:
         self._tell(now, "worker", "gone", it, detail=f"{reason}: {exit}")
         if it.state != "stopping":
             self._restarts += 1
-        # 1. It never was ready: the start has failed, and the next one has to wait. One that was ended was counted then.
+        # 1. It never was ready: the start has failed, and the next one has to wait; one that was ended, is counted.
         if it.state == "starting" and it.doom is None and self._wants_workers:
             self._start_failed(now, it, f"worker {it.pid} did not become ready: {reason} ({exit})")
         # 2. What it held and had surely not begun goes elsewhere; the rest fails, or runs again.
