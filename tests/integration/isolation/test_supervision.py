@@ -560,7 +560,9 @@ def test_a_supervisor_that_fails_is_told_of_and_no_worker_is_left(monkeypatch: p
     problems = told_after(lambda it: it.kill("worker-0"), workers=2)
 
     assert "the supervisor failed: RuntimeError: a defect" in problems
-    assert (children(), processes.open_files()) == (before, files)
+    assert children() == before
+    # What an earlier test left to the garbage collector may go meanwhile; nothing may have come.
+    assert dict(processes.open_files().items() - files.items()) == {}
 
 
 def test_a_worker_that_cannot_be_started_is_a_failure_like_any_other(
