@@ -44,7 +44,9 @@ def test_what_is_left_behind_is_not_clean_even_where_every_promise_was_kept() ->
         LEFT.unlink()
 
     assert result.verdict == "kept"
-    assert result.residue == (f"shared memory {LEFT.name}",)
+    assert not result.clean
+    # Other tests may soak at this moment, too: what their folders hold is theirs.
+    assert [it for it in result.residue if not it.startswith("temporary soak-")] == [f"shared memory {LEFT.name}"]
     assert not result.clean
 
 
