@@ -45,8 +45,8 @@ def test_what_is_left_behind_is_not_clean_even_where_every_promise_was_kept() ->
 
     assert result.verdict == "kept"
     assert not result.clean
-    # Other tests may soak at this moment, too: what their folders hold is theirs.
-    assert [it for it in result.residue if not it.startswith("temporary soak-")] == [f"shared memory {LEFT.name}"]
+    # Among it: other tests run at this moment, too, and have folders of their own.
+    assert f"shared memory {LEFT.name}" in result.residue
     assert not result.clean
 
 
